@@ -1,0 +1,157 @@
+//! The stable codes of every refusal. A code never changes its meaning; new ones may be added.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! codes {
+    ($( $(#[doc = $doc:literal])+ $name:ident = $text:literal, $status:literal, $title:literal, $advice:literal; )+) => {
+        /// Why a request was refused.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum Code {
+            $( $(#[doc = $doc])+ #[serde(rename = $text)] $name, )+
+        }
+
+        impl Code {
+            /// Every code there is.
+            pub const ALL: &[Self] = &[ $( Self::$name, )+ ];
+
+            /// The code as it is written on the wire, in logs and as a metric's label.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $( Self::$name => $text, )+ }
+            }
+
+            /// The HTTP status that goes with the code.
+            #[must_use]
+            pub const fn status(self) -> u16 {
+                match self { $( Self::$name => $status, )+ }
+            }
+
+            /// What the code means, in a few words.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $( Self::$name => $title, )+ }
+            }
+
+            /// What the person who meets the code can do.
+            #[must_use]
+            pub const fn advice(self) -> &'static str {
+                match self { $( Self::$name => $advice, )+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// No `Authorization` header.
+    TokenMissing = "token_missing", 401, "a bearer token is required",
+        "Send an access token as `Authorization: Bearer TOKEN`.";
+    /// `Authorization` is there but is not one bearer token (RFC 6750 section 2.1).
+    CredentialsMalformed = "credentials_malformed", 400, "the credentials cannot be read",
+        "Send exactly one `Authorization` header with the scheme Bearer and one token.";
+    /// The token is not a JWS in compact form (RFC 7515 section 3.1), or its parts cannot be read.
+    TokenMalformed = "token_malformed", 401, "the token is not a well-formed JWT",
+        "Send the access token exactly as the issuer returned it; the application must use JWT access tokens.";
+    /// The token's `alg` is not among those allowed for its issuer.
+    AlgorithmRefused = "algorithm_refused", 401, "the token's algorithm is not accepted",
+        "Use a token that the configured issuer signed; unsigned and symmetric tokens are never accepted.";
+    /// The token's `iss` is not configured.
+    IssuerUnknown = "issuer_unknown", 401, "the token's issuer is not accepted",
+        "Sign in at the issuer that this gateway is configured for.";
+    /// None of the token's `aud` is accepted here.
+    AudienceMismatch = "audience_mismatch", 401, "the token is meant for someone else",
+        "Request the scope `urn:zitadel:iam:org:project:id:PROJECT_ID:aud` when signing in.";
+    /// The token's `exp` is in the past.
+    TokenExpired = "token_expired", 401, "the token has expired",
+        "Refresh the token or sign in again.";
+    /// The token's `nbf` or `iat` is in the future.
+    TokenNotYetValid = "token_not_yet_valid", 401, "the token is not valid yet",
+        "Check the clock of the machine that issued the token.";
+    /// The issuer has no key with the token's `kid`.
+    KeyUnknown = "key_unknown", 401, "the token's key is not among the issuer's keys",
+        "Sign in again; the key that signed this token is no longer published.";
+    /// The signature does not fit the token.
+    SignatureInvalid = "signature_invalid", 401, "the token's signature is wrong",
+        "Send the access token exactly as the issuer returned it.";
+    /// The token is valid, but the route needs roles that it does not carry.
+    RoleMissing = "role_missing", 403, "a required role is missing",
+        "Ask an administrator for the role; then sign in again.";
+    /// The client sent a header that only the gate may set.
+    HeaderReserved = "header_reserved", 400, "the request carries a reserved header",
+        "Remove every header whose name starts with x-kombi-.";
+    /// The issuer's keys could not be had and none are cached.
+    KeysUnavailable = "keys_unavailable", 503, "the issuer's keys are not available",
+        "Try again shortly; the operator should check that the gateway reaches the issuer.";
+    /// The filter's configuration for this route cannot be used.
+    ConfigurationInvalid = "configuration_invalid", 503, "this route is not configured correctly",
+        "The operator finds the reason in the gateway's error log.";
+
+    /// The exchange was called without an assertion.
+    AssertionMissing = "assertion_missing", 401, "the gate's assertion is required",
+        "Call this service through the gateway.";
+    /// The assertion is not one that the gate signed for this very request.
+    AssertionInvalid = "assertion_invalid", 401, "the gate's assertion is not valid",
+        "Call this service through the gateway; the operator should check the assertion keys on both sides.";
+    /// The assertion is older than its lifetime allows.
+    AssertionExpired = "assertion_expired", 401, "the gate's assertion has expired",
+        "Repeat the request; the operator should check both clocks if it persists.";
+    /// The assertion was used before.
+    AssertionReplayed = "assertion_replayed", 401, "the gate's assertion was already used",
+        "Repeat the request through the gateway.";
+    /// The instance is not registered, or this person may not enter it; which of both is not told.
+    InstanceForbidden = "instance_forbidden", 403, "no such instance, or it is not yours to enter",
+        "Check the instance's id, or ask its owner to add you as a member.";
+    /// The instance did not answer in time, or not at all.
+    InstanceUnavailable = "instance_unavailable", 503, "the instance does not answer",
+        "Try again shortly; the instance's owner should check that it is running.";
+    /// The instance answered something that is not its contract.
+    InstanceMisbehaved = "instance_misbehaved", 502, "the instance answered in an unexpected way",
+        "The instance's owner should check that the KombiSphere hook is installed, current, and has the right key.";
+    /// The instance has a user with this e-mail address whom this person may not take over.
+    AccountCollision = "account_collision", 409, "the e-mail address belongs to another account there",
+        "Sign in there with the local password and link the accounts, or ask the instance's administrator.";
+    /// The instance cannot make a user from what the token says.
+    AccountIncomplete = "account_incomplete", 422, "the identity lacks something the instance requires",
+        "Ask the operator to have the issuer assert the e-mail address in access tokens.";
+    /// The instance's own rules (`authRule`) keep this user out.
+    AccountRefused = "account_refused", 403, "the instance does not let this account in",
+        "Ask the instance's administrator.";
+
+    /// There is no such resource.
+    NotFound = "not_found", 404, "there is nothing here",
+        "Check the path against the API description.";
+    /// The resource does not know the method.
+    MethodNotAllowed = "method_not_allowed", 405, "the method is not allowed here",
+        "Use a method named in the `Allow` header.";
+    /// The request's body is larger than allowed.
+    BodyTooLarge = "body_too_large", 413, "the request is too large",
+        "Send less.";
+    /// The request did not arrive in time.
+    RequestTimeout = "request_timeout", 408, "the request did not arrive in time",
+        "Send the whole request at once.";
+    /// More requests are under way than the service takes.
+    Overloaded = "overloaded", 503, "the service is busy",
+        "Try again after the time given in `Retry-After`.";
+    /// The service failed; the reason is in its log.
+    Internal = "internal", 500, "the service failed",
+        "Quote the request id to the operator.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_code_is_unique_and_serialises_as_its_text() {
+        let mut seen = HashSet::new();
+        for code in Code::ALL {
+            assert!(seen.insert(code.as_str()), "{} is there twice", code.as_str());
+            assert_eq!(
+                serde_json::to_value(code).unwrap(),
+                serde_json::Value::from(code.as_str())
+            );
+            assert!((400..=599).contains(&code.status()), "{}", code.as_str());
+            assert!(code.advice().ends_with('.'), "{}", code.as_str());
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Names of the headers that carry a verified identity.
+//!
+//! Every name that starts with [`RESERVED_PREFIX`], in any spelling (letter case, or another
+//! separator in place of `-`), belongs to the gate: a client that sends one is refused.
+
+/// Prefix of every header that only the gate may set.
+pub const RESERVED_PREFIX: &str = "x-kombi-";
+
+/// The user's Zitadel id, the token's `sub`.
+pub const SUBJECT: &str = "x-kombi-sub";
+
+/// The Zitadel id of the organisation that owns the user; absent when the token does not say.
+pub const ORGANISATION: &str = "x-kombi-org";
+
+/// The roles granted in the token, comma-separated, each percent-encoded where it must be.
+pub const ROLES: &str = "x-kombi-roles";
+
+/// The issuer that vouched for the user, the token's `iss`.
+pub const ISSUER: &str = "x-kombi-issuer";
+
+/// The gateway's id of the request; the same id is in logs and in problem documents.
+pub const REQUEST_ID: &str = "x-kombi-request-id";
+
+/// The signed [assertion](crate::assertion).
+pub const ASSERTION: &str = "x-kombi-assertion";

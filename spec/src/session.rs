@@ -1,0 +1,87 @@
+//! What the exchange and the KombiSphere hook inside a KombiStack instance say to each other.
+//!
+//! The exchange sends `POST /api/kombisphere/session` with `{"request": JWS}`. The JWS is signed
+//! with HS256 and the instance's own key, and its payload is the whole request, so nothing in it
+//! can be exchanged for something else.
+
+use serde::{Deserialize, Serialize};
+
+/// Path of the hook inside the instance.
+pub const HOOK_PATH: &str = "/api/kombisphere/session";
+
+/// `iss` of the signed request.
+pub const REQUEST_ISSUER: &str = "kombi-exchange";
+
+/// How long a signed request lives, in seconds.
+pub const REQUEST_LIFETIME_S: u64 = 30;
+
+/// Length of an instance's key, in bytes.
+pub const KEY_BYTES: usize = 32;
+
+/// The body of the call to the hook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedSessionRequest {
+    /// [`SessionRequest`] as a compact JWS.
+    pub request: String,
+}
+
+/// Asks an instance for a session of one user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRequest {
+    /// Always [`REQUEST_ISSUER`].
+    pub iss: String,
+    /// The instance's id.
+    pub aud: String,
+    /// Issued at, in seconds since 1970.
+    pub iat: u64,
+    /// Expires at, in seconds since 1970.
+    pub exp: u64,
+    /// Unique; the hook takes each one once.
+    pub jti: String,
+    /// The user's Zitadel id; what the user is found by.
+    pub sub: String,
+    /// The user's e-mail address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// Whether the issuer verified that address.
+    #[serde(default)]
+    pub email_verified: bool,
+    /// The user's display name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// What the person gets: PocketBase's own answer to a sign-in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Session<Record> {
+    /// A refreshable PocketBase token.
+    pub token: String,
+    /// The user's record.
+    pub record: Record,
+}
+
+/// How the hook came to the user it returned; `meta.kombisphere` of its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The user was already linked to this `sub`.
+    Found,
+    /// An existing local user was linked: same e-mail address, verified on both sides.
+    Linked,
+    /// A new user was made.
+    Created,
+}
+
+/// Why the hook refused; `data.code` of its error answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HookRefusal {
+    /// The signed request is malformed, stale, replayed, for another instance, or wrongly signed.
+    RequestInvalid,
+    /// A local user has the same e-mail address and may not be taken over.
+    AccountCollision,
+    /// The users collection requires something that the request does not carry.
+    AccountIncomplete,
+    /// The collection's `authRule` keeps the user out.
+    AccountRefused,
+}
