@@ -1,1 +1,19 @@
-//! stub
+//! `kombi_gate`, the proxy-wasm filter: a thin shell around [`kombi_gate_core`].
+//!
+//! The core decides, the shell carries out. Nothing here may panic or call the host outside the
+//! phase that allows it: on Kong either can kill the worker and everything it serves. Only a
+//! WebAssembly build has a host, so a native build of this crate is empty.
+
+#![cfg(target_arch = "wasm32")]
+// The entry point that the macro below defines has no place for documentation.
+#![allow(missing_docs)]
+
+mod host;
+mod log;
+mod request;
+mod root;
+mod worker;
+
+proxy_wasm::main! {{
+    proxy_wasm::set_root_context(|_| Box::new(root::Root::default()));
+}}

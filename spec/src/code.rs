@@ -146,10 +146,7 @@ mod tests {
         let mut seen = HashSet::new();
         for code in Code::ALL {
             assert!(seen.insert(code.as_str()), "{} is there twice", code.as_str());
-            assert_eq!(
-                serde_json::to_value(code).unwrap(),
-                serde_json::Value::from(code.as_str())
-            );
+            assert_eq!(serde_json::to_value(code).unwrap(), serde_json::Value::from(code.as_str()));
             assert!((400..=599).contains(&code.status()), "{}", code.as_str());
             assert!(code.advice().ends_with('.'), "{}", code.as_str());
         }

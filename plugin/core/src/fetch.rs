@@ -1,0 +1,216 @@
+//! Getting an issuer's keys: OpenID Connect Discovery 1.0 section 4, then its JWK Set.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::{
+    config::{Issuer, IssuerUrl},
+    jwks::{JwksError, KeySet},
+    step::{HttpCall, HttpOutcome},
+};
+
+/// Where the metadata lies below the issuer (OpenID Connect Discovery 1.0 section 4.1).
+const DISCOVERY_PATH: &str = "/.well-known/openid-configuration";
+
+/// How long each of the two calls may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Largest document accepted.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// A fetch under way.
+#[derive(Debug)]
+pub struct KeyFetch {
+    issuer: IssuerUrl,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Discovery,
+    KeySet,
+}
+
+/// Where a fetch stands after an answer.
+pub enum Progress {
+    /// It needs one more call.
+    Call(HttpCall),
+    /// It has the keys.
+    Done(KeySet),
+}
+
+/// Why the keys could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// No answer.
+    #[error("{url} did not answer: {reason}")]
+    NoAnswer {
+        /// What was asked for.
+        url: String,
+        /// The host's reason.
+        reason: String,
+    },
+    /// An answer other than 200.
+    #[error("{url} answered with status {status}")]
+    Status {
+        /// What was asked for.
+        url: String,
+        /// The status code.
+        status: u16,
+    },
+    /// A document that is too large to be honest.
+    #[error("{0} answered with more than 256 KiB")]
+    TooLarge(String),
+    /// The metadata is not what discovery promises.
+    #[error("the issuer's metadata is unusable: {0}")]
+    Metadata(String),
+    /// The key set is unusable.
+    #[error(transparent)]
+    KeySet(#[from] JwksError),
+}
+
+impl KeyFetch {
+    /// Begins to fetch the keys of `issuer`.
+    #[must_use]
+    pub fn begin(issuer: &Issuer) -> (Self, HttpCall) {
+        let url = issuer.url.clone();
+        let path = format!("{}{DISCOVERY_PATH}", url.path.trim_end_matches('/'));
+        let call = call(&url, path);
+        (Self { issuer: url, stage: Stage::Discovery }, call)
+    }
+
+    /// Takes the outcome of the call that was asked for last.
+    pub fn advance(&mut self, outcome: HttpOutcome) -> Result<Progress, FetchError> {
+        let body = self.body(outcome)?;
+        match self.stage {
+            Stage::Discovery => {
+                let path = self.jwks_path(&body)?;
+                self.stage = Stage::KeySet;
+                Ok(Progress::Call(call(&self.issuer, path)))
+            }
+            Stage::KeySet => Ok(Progress::Done(KeySet::parse(&body)?)),
+        }
+    }
+
+    fn body(&self, outcome: HttpOutcome) -> Result<Vec<u8>, FetchError> {
+        let url = || {
+            let what = match self.stage {
+                Stage::Discovery => "discovery",
+                Stage::KeySet => "the key set",
+            };
+            format!("{what} at {}", self.issuer.text)
+        };
+        match outcome {
+            HttpOutcome::Failure(reason) => Err(FetchError::NoAnswer { url: url(), reason }),
+            HttpOutcome::Answer { status: 200, body } if body.len() <= MAX_BYTES => Ok(body),
+            HttpOutcome::Answer { status: 200, .. } => Err(FetchError::TooLarge(url())),
+            HttpOutcome::Answer { status, .. } => Err(FetchError::Status { url: url(), status }),
+        }
+    }
+
+    /// The path of `jwks_uri`. The metadata must be about this issuer (section 4.3), and the
+    /// keys must lie at its own origin: a document must not send the gateway elsewhere.
+    fn jwks_path(&self, body: &[u8]) -> Result<String, FetchError> {
+        #[derive(Deserialize)]
+        struct Metadata {
+            issuer: String,
+            jwks_uri: String,
+        }
+        let metadata: Metadata = serde_json::from_slice(body)
+            .map_err(|error| FetchError::Metadata(error.to_string()))?;
+        if metadata.issuer != self.issuer.text {
+            return Err(FetchError::Metadata(format!(
+                "expected it to be about {}, but it is about {}",
+                self.issuer.text, metadata.issuer
+            )));
+        }
+        let keys = IssuerUrl::parse(&metadata.jwks_uri)
+            .map_err(|error| FetchError::Metadata(format!("jwks_uri: {error}")))?;
+        if (keys.tls, &keys.address) != (self.issuer.tls, &self.issuer.address) {
+            return Err(FetchError::Metadata(format!(
+                "expected jwks_uri at the issuer's own origin, but it is {}",
+                metadata.jwks_uri
+            )));
+        }
+        Ok(keys.path)
+    }
+}
+
+fn call(issuer: &IssuerUrl, path: String) -> HttpCall {
+    HttpCall {
+        address: issuer.address.clone(),
+        tls: issuer.tls,
+        authority: issuer.authority.clone(),
+        path,
+        timeout: CALL_TIMEOUT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn fetch() -> (KeyFetch, HttpCall) {
+        KeyFetch::begin(&Issuer::for_tests("https://id.example/tenant", &[], &[]))
+    }
+
+    fn ok(body: impl ToString) -> HttpOutcome {
+        HttpOutcome::Answer { status: 200, body: body.to_string().into_bytes() }
+    }
+
+    fn metadata(issuer: &str, jwks_uri: &str) -> HttpOutcome {
+        ok(json!({"issuer": issuer, "jwks_uri": jwks_uri}))
+    }
+
+    const KEYS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k",
+        "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+    #[test]
+    fn discovery_leads_to_the_keys() {
+        let (mut fetch, call) = fetch();
+        assert_eq!(call.address, "id.example:443");
+        assert!(call.tls);
+        assert_eq!(call.path, "/tenant/.well-known/openid-configuration");
+        let answer = metadata("https://id.example/tenant", "https://id.example/tenant/keys?v=1");
+        let Ok(Progress::Call(call)) = fetch.advance(answer) else { panic!("no second call") };
+        assert_eq!(call.address, "id.example:443");
+        assert_eq!(call.path, "/tenant/keys?v=1");
+        let Ok(Progress::Done(keys)) = fetch.advance(ok(KEYS)) else { panic!("no keys") };
+        assert!(keys.get("k").is_some());
+    }
+
+    #[test]
+    fn metadata_about_someone_else_or_pointing_elsewhere_is_refused() {
+        let own = "https://id.example/tenant";
+        for answer in [
+            metadata("https://id.example", "https://id.example/keys"),
+            metadata("https://id.example/tenant/", "https://id.example/keys"),
+            metadata(own, "https://evil.example/keys"),
+            metadata(own, "http://id.example/keys"),
+            metadata(own, "https://id.example:8443/keys"),
+            metadata(own, "https://id.example@evil.example/keys"),
+            metadata(own, "/keys"),
+            ok("{}"),
+            ok("<html>"),
+        ] {
+            let (mut fetch, _) = fetch();
+            assert!(matches!(fetch.advance(answer), Err(FetchError::Metadata(_))));
+        }
+    }
+
+    #[test]
+    fn only_a_whole_200_of_bounded_size_counts() {
+        let oversized = "x".repeat(MAX_BYTES + 1);
+        for outcome in [
+            HttpOutcome::Failure("timeout".to_owned()),
+            HttpOutcome::Answer { status: 500, body: KEYS.into() },
+            HttpOutcome::Answer { status: 302, body: KEYS.into() },
+            ok(oversized),
+        ] {
+            let (mut fetch, _) = fetch();
+            assert!(fetch.advance(outcome).is_err());
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Who a verified token speaks of, and the headers that tell the upstream.
+
+use std::{collections::BTreeSet, fmt::Write};
+
+use kombi_spec::header;
+
+use crate::{config::Issuer, refusal::Refusal, roles, step::SetHeader, token::Token};
+
+/// Zitadel's claim with the organisation that owns the user.
+const ORGANISATION_CLAIM: &str = "urn:zitadel:iam:user:resourceowner:id";
+
+/// A person or machine whose token was verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The issuer that vouches.
+    pub issuer: String,
+    /// The user's id at that issuer.
+    pub subject: String,
+    /// The organisation that owns the user.
+    pub organisation: Option<String>,
+    /// The roles granted.
+    pub roles: BTreeSet<String>,
+    /// The e-mail address, if the token carries it.
+    pub email: Option<String>,
+    /// Whether the issuer verified that address.
+    pub email_verified: bool,
+    /// The display name, if the token carries it.
+    pub name: Option<String>,
+}
+
+impl Identity {
+    /// Reads the identity from a token; the caller has verified it against `issuer`.
+    pub fn of_verified(token: &Token, issuer: &Issuer) -> Result<Self, Refusal> {
+        let text = |name| token.string(name).map(|found| found.map(str::to_owned));
+        Ok(Self {
+            issuer: issuer.url.text.clone(),
+            subject: token.subject()?.to_owned(),
+            organisation: text(ORGANISATION_CLAIM)?,
+            roles: roles::granted(&token.claims, issuer.project.as_deref()),
+            email: text("email")?,
+            email_verified: token.claims.get("email_verified").is_some_and(|v| v == true),
+            name: text("name")?,
+        })
+    }
+
+    /// The plain identity headers.
+    #[must_use]
+    pub fn headers(&self) -> Vec<SetHeader> {
+        let roles: Vec<String> = self.roles.iter().map(|role| encode(role)).collect();
+        let mut headers = vec![
+            SetHeader { name: header::SUBJECT, value: encode(&self.subject) },
+            SetHeader { name: header::ISSUER, value: encode(&self.issuer) },
+            SetHeader { name: header::ROLES, value: roles.join(",") },
+        ];
+        if let Some(organisation) = &self.organisation {
+            headers.push(SetHeader { name: header::ORGANISATION, value: encode(organisation) });
+        }
+        headers
+    }
+}
+
+/// Percent-encodes (RFC 3986 section 2.1) all but what is harmless in a header and in a list, so
+/// that no claim can add a header or an entry.
+fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~:/@+".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            issuer: "https://id.example".to_owned(),
+            subject: "27345".to_owned(),
+            organisation: Some("1".to_owned()),
+            roles: ["user".to_owned(), "admin:tools".to_owned()].into(),
+            email: None,
+            email_verified: false,
+            name: None,
+        }
+    }
+
+    fn header(identity: &Identity, name: &str) -> Option<String> {
+        identity.headers().into_iter().find(|h| h.name == name).map(|h| h.value)
+    }
+
+    #[test]
+    fn the_upstream_is_told_who_calls() {
+        let identity = identity();
+        assert_eq!(header(&identity, "x-kombi-sub").as_deref(), Some("27345"));
+        assert_eq!(header(&identity, "x-kombi-org").as_deref(), Some("1"));
+        assert_eq!(header(&identity, "x-kombi-roles").as_deref(), Some("admin:tools,user"));
+        assert_eq!(header(&identity, "x-kombi-issuer").as_deref(), Some("https://id.example"));
+    }
+
+    #[test]
+    fn no_claim_can_add_a_header_or_a_list_entry() {
+        let identity = Identity {
+            subject: "a\r\nx-kombi-roles: admin".to_owned(),
+            roles: ["a,admin".to_owned(), "grün%2C".to_owned()].into(),
+            organisation: None,
+            ..identity()
+        };
+        assert_eq!(
+            header(&identity, "x-kombi-sub").as_deref(),
+            Some("a%0D%0Ax-kombi-roles:%20admin")
+        );
+        assert_eq!(header(&identity, "x-kombi-roles").as_deref(), Some("a%2Cadmin,gr%C3%BCn%252C"));
+        assert_eq!(header(&identity, "x-kombi-org"), None);
+    }
+}
