@@ -1,1 +1,44 @@
-fn main() {}
+//! `cargo stack`: the whole system on this machine, built from this tree.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use stack::{demo, host::HostKind, stack::Options, up};
+
+/// The KombiSphere gateway with everything around it, on this machine.
+#[derive(Parser)]
+#[command(name = "cargo stack", bin_name = "cargo stack")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// What runs the filter. Without it: Kong if KONG_BIN names one or Docker answers, else Envoy.
+    #[arg(long, global = true, value_enum)]
+    host: Option<HostKind>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Starts everything and keeps it running until Ctrl-C.
+    Up,
+    /// Runs the gateway's main job once, step by step, and says whether each step was right.
+    Demo,
+}
+
+// One thread for everything: the system ends a process with the thread that started it.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let options = Options { host: arguments.host, ..Options::default() };
+    let outcome = match arguments.command {
+        Command::Up => up::run(options).await.map(|()| true),
+        Command::Demo => demo::run(options).await,
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

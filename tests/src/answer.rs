@@ -1,0 +1,77 @@
+//! What came back from a request, read to its end.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kombi_spec::{code::Code, problem::Problem};
+use reqwest::{Client, RequestBuilder, header::HeaderMap, redirect::Policy};
+use serde_json::Value;
+
+/// How long any answer may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A client that goes straight to its address and follows nothing.
+pub fn client() -> Result<Client> {
+    // Built together with the exchange, reqwest demands a TLS provider even for plain HTTP. One
+    // that is installed already is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Ok(Client::builder().no_proxy().redirect(Policy::none()).timeout(TIMEOUT).build()?)
+}
+
+/// A whole answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// Sends `request` and reads the whole answer.
+    pub async fn to(request: RequestBuilder) -> Result<Self> {
+        let answer = request.send().await.context("no answer")?;
+        Ok(Self {
+            status: answer.status().as_u16(),
+            headers: answer.headers().clone(),
+            body: answer.bytes().await.context("the answer was cut")?.to_vec(),
+        })
+    }
+
+    /// The body as JSON; null if it is none.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// The body as a problem document.
+    pub fn problem(&self) -> Result<Problem> {
+        serde_json::from_slice(&self.body).with_context(|| {
+            let body = String::from_utf8_lossy(&self.body);
+            format!("expected a problem document, found status {} and {body:?}", self.status)
+        })
+    }
+
+    /// The code of the problem document, if the body is one.
+    #[must_use]
+    pub fn code(&self) -> Option<Code> {
+        self.problem().ok().map(|problem| problem.code)
+    }
+
+    /// The value of a header, if it is there and is text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The status and, for a refusal, its code.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self.code() {
+            Some(code) => format!("{} {}", self.status, code.as_str()),
+            None => self.status.to_string(),
+        }
+    }
+}

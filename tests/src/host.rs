@@ -1,0 +1,144 @@
+//! The gateway's host: Kong from a local installation, Kong in a container, or Envoy.
+
+use std::{fmt, path::Path, process::Command};
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+
+use crate::{
+    artifacts::{self, Artifacts},
+    port,
+    run_dir::RunDir,
+};
+
+mod docker;
+mod envoy;
+mod kong;
+
+/// Names the command of a local Kong installation.
+const KONG_BIN: &str = "KONG_BIN";
+
+/// Chooses the host where nobody can give an option, as in the tests.
+const STACK_HOST: &str = "STACK_HOST";
+
+/// What can run the filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HostKind {
+    /// The Kong that `KONG_BIN` names.
+    Kong,
+    /// Kong in a container.
+    Docker,
+    /// Envoy.
+    Envoy,
+}
+
+impl HostKind {
+    /// The host to use: the wanted one, else the one in `STACK_HOST`, else the best there is.
+    pub fn choose(wanted: Option<Self>) -> Result<Self> {
+        let wanted = match (wanted, std::env::var(STACK_HOST)) {
+            (None, Ok(name)) => match Self::from_str(&name, true) {
+                Ok(kind) => Some(kind),
+                Err(_) => bail!("{STACK_HOST}: expected kong, docker or envoy, found {name:?}"),
+            },
+            (wanted, _) => wanted,
+        };
+        let kong = std::env::var_os(KONG_BIN).is_some();
+        match wanted {
+            Some(Self::Kong) if !kong => bail!(
+                "{KONG_BIN} is not set: set it to the `kong` command of a Kong 3.9 installation, or \
+                 choose --host envoy"
+            ),
+            Some(Self::Docker) if !docker_answers() => {
+                bail!("no Docker engine answers: start one, or choose --host envoy")
+            }
+            Some(kind) => Ok(kind),
+            None if kong => Ok(Self::Kong),
+            None if docker_answers() => Ok(Self::Docker),
+            None => Ok(Self::Envoy),
+        }
+    }
+}
+
+/// Whether a Docker engine answers.
+#[must_use]
+pub fn docker_answers() -> bool {
+    artifacts::output(Command::new("docker").args(["version", "--format", "{{.Server.Version}}"]))
+        .is_ok()
+}
+
+impl fmt::Display for HostKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kong => "Kong (KONG_BIN)",
+            Self::Docker => "Kong 3.9 (Docker)",
+            Self::Envoy => "Envoy",
+        })
+    }
+}
+
+/// A running gateway. Dropped, it is stopped.
+pub struct Gateway {
+    kind: HostKind,
+    port: u16,
+    _host: Host,
+}
+
+/// Held for its `Drop`.
+enum Host {
+    Kong { _running: kong::Kong },
+    Docker { _running: docker::Docker },
+    Envoy { _running: envoy::Envoy },
+}
+
+impl Gateway {
+    /// Starts the gateway with the rendered routes, and waits until it answers.
+    pub async fn start(
+        kind: HostKind,
+        artifacts: &Artifacts,
+        routes: &str,
+        run: &RunDir,
+        wanted_port: Option<u16>,
+    ) -> Result<Self> {
+        let port = match wanted_port {
+            Some(wanted) => port::preferably(wanted)?,
+            None => port::free()?,
+        };
+        let host = match kind {
+            HostKind::Kong => {
+                Host::Kong { _running: kong::Kong::start(artifacts, routes, run, port).await? }
+            }
+            HostKind::Docker => Host::Docker {
+                _running: docker::Docker::start(artifacts, routes, run, port).await?,
+            },
+            HostKind::Envoy => {
+                Host::Envoy { _running: envoy::Envoy::start(artifacts, routes, run, port).await? }
+            }
+        };
+        Ok(Self { kind, port, _host: host })
+    }
+
+    /// What it runs on.
+    #[must_use]
+    pub fn kind(&self) -> HostKind {
+        self.kind
+    }
+
+    /// The URL for clients, without a slash at its end.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+/// `kong/kong.conf` and what differs from run to run. Later lines win.
+fn kong_conf(overrides: &[(&str, String)]) -> Result<String> {
+    let mut conf = std::fs::read_to_string(artifacts::source().join("kong/kong.conf"))?;
+    for (name, value) in overrides {
+        conf.push_str(&format!("{name} = {value}\n"));
+    }
+    Ok(conf)
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

@@ -1,0 +1,88 @@
+//! Kong in a container.
+
+use std::{
+    process::{self, Command},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Result, bail};
+
+use super::{KONG_BIN, kong_conf};
+use crate::{
+    artifacts::{self, Artifacts},
+    port,
+    process::Process,
+    run_dir::RunDir,
+};
+
+/// The image under test.
+const IMAGE: &str = "kong:3.9";
+
+pub(super) struct Docker {
+    name: String,
+    /// `docker run` in the foreground: its output is Kong's log.
+    _process: Process,
+}
+
+impl Docker {
+    pub(super) async fn start(
+        artifacts: &Artifacts,
+        routes: &str,
+        run: &RunDir,
+        proxy: u16,
+    ) -> Result<Self> {
+        if artifacts::output(Command::new("docker").args(["image", "inspect", IMAGE])).is_err() {
+            eprintln!("   Pulling {IMAGE}");
+            if !Command::new("docker").args(["pull", IMAGE]).status()?.success() {
+                bail!("the image {IMAGE} could not be pulled");
+            }
+        }
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("kombisphere-stack-{}-{next}", process::id());
+        let status = port::free()?;
+        // Kong runs as another user in the container and must be able to read both.
+        let shared = run.path().join("kong-docker");
+        std::fs::create_dir_all(&shared)?;
+        std::fs::write(shared.join("kong.yml"), routes)?;
+        std::fs::write(
+            shared.join("kong.conf"),
+            kong_conf(&[
+                ("declarative_config", "/etc/kong/kong.yml".to_owned()),
+                ("wasm_filters_path", "/filters".to_owned()),
+                ("proxy_listen", format!("127.0.0.1:{proxy}")),
+                ("status_listen", format!("127.0.0.1:{status}")),
+                ("nginx_worker_processes", "2".to_owned()),
+                ("proxy_error_log", "/dev/stderr".to_owned()),
+            ])?,
+        )?;
+        let mut command = Command::new("docker");
+        command
+            .args(["run", "--rm", "--name", &name, "--network", "host"])
+            .arg("--volume")
+            .arg(format!("{}:/etc/kong:ro", shared.display()))
+            .arg("--volume")
+            .arg(format!("{}:/filters:ro", artifacts.filters.display()))
+            // Kong's own settings stay overridable, as outside a container.
+            .args(std::env::vars().map(|(name, _)| name).filter(is_setting).flat_map(env_option))
+            .arg(IMAGE);
+        let mut process = Process::spawn("kong", command, run.path())?;
+        process.wait_for(&format!("http://127.0.0.1:{status}/status/ready")).await?;
+        Ok(Self { name, _process: process })
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        // `--rm` removes it; one that is gone already is as good.
+        let _ = artifacts::output(Command::new("docker").args(["stop", "--time", "5", &self.name]));
+    }
+}
+
+fn is_setting(name: &String) -> bool {
+    name.starts_with("KONG_") && name != KONG_BIN
+}
+
+fn env_option(name: String) -> [String; 2] {
+    ["--env".to_owned(), name]
+}

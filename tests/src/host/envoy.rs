@@ -1,0 +1,44 @@
+//! Envoy from its Python package.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::{
+    artifacts::{Artifacts, FILTER},
+    envoy::{Ports, bootstrap},
+    port,
+    process::Process,
+    routes::Declaration,
+    run_dir::RunDir,
+};
+
+pub(super) struct Envoy {
+    _process: Process,
+}
+
+impl Envoy {
+    pub(super) async fn start(
+        artifacts: &Artifacts,
+        routes: &str,
+        run: &RunDir,
+        proxy: u16,
+    ) -> Result<Self> {
+        let binary = artifacts.envoy.as_ref().context("Envoy was not prepared")?;
+        let ports = Ports { proxy, admin: port::free()? };
+        let wasm = artifacts.filters.join(format!("{FILTER}.wasm"));
+        let bootstrap = bootstrap(&Declaration::parse(routes)?, &wasm, ports)?;
+        let config = run.write("envoy.json", format!("{bootstrap:#}"))?;
+        let mut command = Command::new(binary);
+        command.arg("--config-path").arg(&config).args([
+            "--concurrency",
+            "2",
+            "--use-dynamic-base-id",
+            "--log-level",
+            "warning",
+        ]);
+        let mut process = Process::spawn("envoy", command, run.path())?;
+        process.wait_for(&format!("http://127.0.0.1:{}/ready", ports.admin)).await?;
+        Ok(Self { _process: process })
+    }
+}

@@ -1,0 +1,89 @@
+//! Kong from a local installation, by nothing but its own command line.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::{KONG_BIN, kong_conf, text};
+use crate::{answer, artifacts::Artifacts, port, run_dir::RunDir};
+
+/// How long Kong may take to answer after `kong start` came back.
+const READY: Duration = Duration::from_secs(30);
+
+pub(super) struct Kong {
+    command: OsString,
+    prefix: PathBuf,
+}
+
+impl Kong {
+    pub(super) async fn start(
+        artifacts: &Artifacts,
+        routes: &str,
+        run: &RunDir,
+        proxy: u16,
+    ) -> Result<Self> {
+        let command = std::env::var_os(KONG_BIN).context("KONG_BIN is not set")?;
+        let prefix = run.path().join("kong");
+        fs::create_dir_all(&prefix)?;
+        let status = port::free()?;
+        let declaration = run.write("kong.yml", routes)?;
+        let conf = run.write(
+            "kong.conf",
+            kong_conf(&[
+                ("prefix", text(&prefix)),
+                ("declarative_config", text(&declaration)),
+                ("wasm_filters_path", text(&artifacts.filters)),
+                ("proxy_listen", format!("127.0.0.1:{proxy}")),
+                ("status_listen", format!("127.0.0.1:{status}")),
+                ("nginx_worker_processes", "2".to_owned()),
+            ])?,
+        )?;
+        let kong = Self { command, prefix };
+        kong.run(&["start".as_ref(), "-c".as_ref(), conf.as_os_str()])?;
+        kong.wait_until_ready(&format!("http://127.0.0.1:{status}/status/ready")).await?;
+        Ok(kong)
+    }
+
+    fn run(&self, arguments: &[&std::ffi::OsStr]) -> Result<()> {
+        let output = Command::new(&self.command)
+            .args(arguments)
+            .output()
+            .with_context(|| format!("cannot start {KONG_BIN} {:?}", self.command))?;
+        if !output.status.success() {
+            bail!(
+                "{:?} {} failed\n{}{}",
+                self.command,
+                arguments.first().copied().unwrap_or_default().to_string_lossy(),
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr),
+            );
+        }
+        Ok(())
+    }
+
+    async fn wait_until_ready(&self, url: &str) -> Result<()> {
+        let client = answer::client()?;
+        let deadline = Instant::now() + READY;
+        while !client.get(url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+            if Instant::now() >= deadline {
+                bail!("Kong is not ready after {} s", READY.as_secs());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Kong {
+    fn drop(&mut self) {
+        if let Err(error) = self.run(&["stop".as_ref(), "-p".as_ref(), self.prefix.as_os_str()]) {
+            eprintln!("Kong could not be stopped: {error:#}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The test issuer: a real OpenID provider that mints whatever a test needs.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use reqwest::Client;
+use serde_json::{Value, json};
+
+use crate::{
+    answer::{self, Answer},
+    artifacts::Artifacts,
+    port,
+    process::Process,
+    run_dir::RunDir,
+};
+
+/// The Zitadel project that the tokens are for.
+pub const PROJECT: &str = "273456789012345678";
+
+/// A running issuer.
+pub struct Issuer {
+    process: Process,
+    url: String,
+    client: Client,
+}
+
+impl Issuer {
+    /// Starts an issuer on a free port.
+    pub async fn start(artifacts: &Artifacts, run: &RunDir) -> Result<Self> {
+        let address = format!("127.0.0.1:{}", port::free()?);
+        let url = format!("http://{address}");
+        let mut command = Command::new(&artifacts.issuer);
+        command.args(["--listen", &address, "--issuer", &url, "--project", PROJECT]);
+        let mut process = Process::spawn("issuer", command, run.path())?;
+        process.wait_for(&format!("{url}/.well-known/openid-configuration")).await?;
+        Ok(Self { process, url, client: answer::client()? })
+    }
+
+    /// Its identifier.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// An ordinary access token of one of the demo's people.
+    pub async fn token(&self, person: &str) -> Result<String> {
+        self.mint(json!({ "sub": person })).await
+    }
+
+    /// An access token to order; see the issuer's `POST /test/mint`.
+    pub async fn mint(&self, order: Value) -> Result<String> {
+        let answer = self.post("/test/mint", &order).await?;
+        let token = answer["access_token"].as_str();
+        Ok(token.with_context(|| format!("the issuer minted nothing: {answer}"))?.to_owned())
+    }
+
+    /// The Zitadel id of one of the demo's people.
+    pub async fn subject(&self, person: &str) -> Result<String> {
+        let token = self.token(person).await?;
+        let payload = token.split('.').nth(1).context("a JWT has a payload")?;
+        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload)?)?;
+        Ok(claims["sub"].as_str().context("a token has a sub")?.to_owned())
+    }
+
+    /// Signs with a new key from now on; the old ones stay published, or not.
+    pub async fn rotate(&self, algorithm: &str, drop_previous: bool) -> Result<()> {
+        let order = json!({"algorithm": algorithm, "drop_previous": drop_previous});
+        self.post("/test/rotate", &order).await.map(drop)
+    }
+
+    /// How often the key set was asked for.
+    pub async fn key_set_requests(&self) -> Result<u64> {
+        let answer = Answer::to(self.client.get(format!("{}/test/stats", self.url))).await?;
+        answer.json()["jwks"].as_u64().context("the issuer counts requests for its keys")
+    }
+
+    /// Ends the issuer.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
+    async fn post(&self, path: &str, order: &Value) -> Result<Value> {
+        let request = self.client.post(format!("{}{path}", self.url)).json(order);
+        let answer = Answer::to(request).await?;
+        if answer.status != 200 {
+            let body = String::from_utf8_lossy(&answer.body);
+            bail!("the issuer refused {order} with {}: {body}", answer.status);
+        }
+        Ok(answer.json())
+    }
+}

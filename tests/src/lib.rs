@@ -1,0 +1,21 @@
+//! The real parts as processes: gateway, exchange, issuer, KombiStack and backend, for the demo
+//! and for the integration tests alike.
+
+// JSON is read by name throughout; what is absent reads as null.
+#![allow(clippy::indexing_slicing)]
+
+pub mod answer;
+pub mod artifacts;
+pub mod backend;
+pub mod demo;
+pub mod envoy;
+pub mod exchange;
+pub mod host;
+pub mod issuer;
+pub mod kombistack;
+pub mod port;
+pub mod process;
+pub mod routes;
+pub mod run_dir;
+pub mod stack;
+pub mod up;

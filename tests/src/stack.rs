@@ -1,0 +1,173 @@
+//! The whole stack, started in order and ended in order.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use anyhow::{Context, Result, anyhow};
+use reqwest::{Client, RequestBuilder};
+
+use crate::{
+    answer::{self, Answer},
+    artifacts::Artifacts,
+    backend::Backend,
+    exchange::{Exchange, Installed},
+    host::{Gateway, HostKind},
+    issuer::{Issuer, PROJECT},
+    kombistack::{Address, KombiStack},
+    routes,
+    run_dir::RunDir,
+};
+
+/// An instance to register and start.
+#[derive(Debug, Clone, Copy)]
+pub struct Instance {
+    /// Its id.
+    pub id: &'static str,
+    /// The person who owns it.
+    pub owner: &'static str,
+    /// The people who may enter it, too.
+    pub members: &'static [&'static str],
+}
+
+/// The instance of the demo.
+pub const HOMELAB: Instance = Instance { id: "homelab", owner: "ada", members: &["grace"] };
+
+/// What to start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// The gateway's host; `None` for the best there is.
+    pub host: Option<HostKind>,
+    /// The gateway's port, if it is free; `None` for any.
+    pub gateway_port: Option<u16>,
+    /// The instances. Without any, the exchange is not started either.
+    pub instances: &'static [Instance],
+}
+
+/// The running parts, in the order in which they are ended.
+pub struct Stack {
+    /// The gateway.
+    pub gateway: Gateway,
+    exchange: Option<Exchange>,
+    /// The instances, as they were asked for.
+    pub instances: Vec<KombiStack>,
+    /// The issuer.
+    pub issuer: Issuer,
+    _backend: Backend,
+    client: Client,
+    run: Arc<RunDir>,
+}
+
+impl Stack {
+    /// Builds what is missing and starts everything.
+    pub async fn start(options: Options) -> Result<Self> {
+        let kind = HostKind::choose(options.host)?;
+        let artifacts = Artifacts::build(kind)?;
+        let run = Arc::new(RunDir::new()?);
+        let started = Self::assemble(kind, &artifacts, options, Arc::clone(&run)).await;
+        started.map_err(|error| anyhow!("{error:#}\n{}", run.logs()))
+    }
+
+    /// A stack of issuer, gateway and backend, for tests of the gate.
+    pub async fn gate() -> Result<Self> {
+        Self::start(Options::default()).await
+    }
+
+    /// A stack with these instances.
+    pub async fn with(instances: &'static [Instance]) -> Result<Self> {
+        Self::start(Options { instances, ..Options::default() }).await
+    }
+
+    async fn assemble(
+        kind: HostKind,
+        artifacts: &Artifacts,
+        options: Options,
+        run: Arc<RunDir>,
+    ) -> Result<Self> {
+        let backend = Backend::start().await?;
+        let issuer = Issuer::start(artifacts, &run).await?;
+        let installed = Installed::new(artifacts, &run)?;
+        let mut instances = Vec::new();
+        for instance in options.instances {
+            let address = Address::free()?;
+            let owner = issuer.subject(instance.owner).await?;
+            let mut members = Vec::new();
+            for person in instance.members {
+                members.push(issuer.subject(person).await?);
+            }
+            let registered =
+                installed.add_instance(instance.id, &address.url(), &owner, &members)?;
+            instances.push(KombiStack::start(artifacts, &run, address, registered).await?);
+        }
+        let routes = routes::render(
+            &routes::template()?,
+            &BTreeMap::from([
+                ("DECK_KOMBI_BACKEND_URL", backend.url().to_owned()),
+                ("DECK_KOMBI_EXCHANGE_URL", installed.url()),
+                ("DECK_KOMBI_ISSUER", issuer.url().to_owned()),
+                ("DECK_KOMBI_AUDIENCE", PROJECT.to_owned()),
+                ("DECK_KOMBI_ASSERTION_KEY", installed.signing_key().to_owned()),
+            ]),
+        )?;
+        let exchange = match instances.is_empty() {
+            true => None,
+            false => Some(Exchange::start(installed, &run).await?),
+        };
+        let gateway = Gateway::start(kind, artifacts, &routes, &run, options.gateway_port).await?;
+        let client = answer::client()?;
+        Ok(Self { gateway, exchange, instances, issuer, _backend: backend, client, run })
+    }
+
+    /// The exchange; an error in a stack without instances.
+    pub fn exchange(&mut self) -> Result<&mut Exchange> {
+        self.exchange.as_mut().context("this stack has no instances, so no exchange")
+    }
+
+    /// A request to anywhere.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// `GET path` at the gateway.
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(format!("{}{path}", self.gateway.url()))
+    }
+
+    /// `POST path` at the gateway.
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.client.post(format!("{}{path}", self.gateway.url()))
+    }
+
+    /// `GET path` at the gateway with this token.
+    pub async fn get_as(&self, token: &str, path: &str) -> Result<Answer> {
+        Answer::to(self.get(path).bearer_auth(token)).await
+    }
+
+    /// Logs the bearer of `token` into an instance.
+    pub async fn log_in(&self, token: &str, instance: &str) -> Result<Answer> {
+        let path = format!("/sso/instances/{instance}/session");
+        Answer::to(self.post(&path).bearer_auth(token)).await
+    }
+
+    /// The last lines of every part's log.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        self.run.logs()
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+    }
+}
+
+/// The value of the header `name` that the echo server received, if it was there once.
+#[must_use]
+pub fn received_header(answer: &Answer, name: &str) -> Option<String> {
+    let echoed = answer.json();
+    let mut values = echoed["headers"].as_array()?.iter().filter(|header| header[0] == name);
+    let value = values.next()?[1].as_str()?.to_owned();
+    values.next().is_none().then_some(value)
+}
