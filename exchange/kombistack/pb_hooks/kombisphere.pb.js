@@ -1,0 +1,20 @@
+/// <reference path="../pb_data/types.d.ts" />
+
+// Single sign-on from KombiSphere: its gateway asks for a user's session here, and only with a
+// request that it signed for this very instance.
+//
+// PocketBase runs each handler below in a context of its own, so each loads what it needs itself.
+
+routerAdd("POST", "/api/kombisphere/session", (e) => {
+  return require(`${__hooks}/kombisphere/session.js`).openSession(e)
+}, $apis.bodyLimit(16 * 1024))
+
+onRecordCreateRequest((e) => {
+  require(`${__hooks}/kombisphere/link.js`).refuseChangeByClient(e)
+  e.next()
+}, "users")
+
+onRecordUpdateRequest((e) => {
+  require(`${__hooks}/kombisphere/link.js`).refuseChangeByClient(e)
+  e.next()
+}, "users")

@@ -1,0 +1,28 @@
+// Why a session is refused, and how that is answered.
+
+// The codes are the contract with the gateway.
+const STATUS = {
+  request_invalid: 401,
+  account_refused: 403,
+  account_collision: 409,
+  account_incomplete: 422,
+}
+
+class Refusal extends Error {
+  constructor(code, message) {
+    super(message)
+    this.code = code
+  }
+}
+
+// Answers in the shape of PocketBase's own errors. Not by throwing an ApiError: that takes what is
+// in `data` for validation errors, and the code would not survive.
+function answerRefusal(e, refusal) {
+  const status = STATUS[refusal.code]
+
+  e.app.logger().warn("KombiSphere: session refused", "code", refusal.code, "reason", refusal.message)
+
+  return e.json(status, { status, message: refusal.message, data: { code: refusal.code } })
+}
+
+module.exports = { Refusal, answerRefusal }

@@ -1,0 +1,231 @@
+//! The command line.
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    command::{instance, keygen, serve},
+    config::{self, ConfigError},
+    data_dir::DataDirError,
+    registry::RegistryError,
+    server::StartError,
+};
+
+/// What `--help` says about the environment; every variable is also a flag, except the secret.
+const ENVIRONMENT: &str = "\
+Environment (a flag, where there is one, wins):
+  KOMBI_EXCHANGE_DATA                 directory for the database; made if it is not there [--data]
+  KOMBI_EXCHANGE_SEAL_KEY             secret, 32 bytes in base64url: seals the keys of instances in
+                                      the database; environment only, so that `ps` does not show it
+  KOMBI_EXCHANGE_ASSERTION_KEYS       the gate's Ed25519 public key `x` in base64url; two, separated
+                                      by a comma, while they are rotated [--assertion-keys]
+  KOMBI_EXCHANGE_LISTEN               address for the gateway, 127.0.0.1:8700 [--listen]
+  KOMBI_EXCHANGE_OPS_LISTEN           address for /livez, /readyz and /metrics, 127.0.0.1:8701
+                                      [--ops-listen]
+  KOMBI_EXCHANGE_CLOCK_SKEW_S         how far the gateway's clock may differ, in seconds, 5
+                                      [--clock-skew-s]
+  KOMBI_EXCHANGE_INSTANCE_TIMEOUT_MS  how long an instance may take to answer, in milliseconds, 2000
+                                      [--instance-timeout-ms]
+  KOMBI_EXCHANGE_MAX_CONNECTIONS      connections from the gateway at once; more wait, 1024
+                                      [--max-connections]
+  KOMBI_EXCHANGE_LOG                  what is logged, as level or target=level,…, info [--log]
+  SSL_CERT_FILE                       root certificates for https instances, if not the machine's
+
+The secret is needed by `serve` and `instance add`, the data directory also by `instance list`,
+everything else by `serve` alone. Exit codes: 0 done, 1 failed, 2 configured wrongly.";
+
+/// The sidecar of the KombiSphere gateway: logs people into KombiStack instances.
+#[derive(Debug, Parser)]
+#[command(name = "kombi-exchange", version, after_help = ENVIRONMENT)]
+pub struct Cli {
+    /// Directory for the database; made if it is not there
+    #[arg(long, value_name = "DIR", global = true, env = config::DATA, hide_env_values = true)]
+    data: Option<OsString>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT
+    #[command(after_help = ENVIRONMENT)]
+    Serve(ServeArgs),
+    /// Register and list instances; takes effect on a running exchange at once
+    #[command(subcommand)]
+    Instance(InstanceCommand),
+    /// Make new keys and print them: the gate's key pair, and a seal key
+    Keygen(KeygenArgs),
+}
+
+/// Flags of `serve`. They are checked by [`config::Config::new`], whose errors name the variable.
+#[derive(Debug, Args)]
+#[command(next_line_help = true)]
+pub struct ServeArgs {
+    /// Address for the gateway
+    #[arg(long, value_name = "ADDRESS", env = config::LISTEN, hide_env_values = true)]
+    #[arg(default_value = "127.0.0.1:8700")]
+    pub listen: String,
+    /// Address for /livez, /readyz and /metrics
+    #[arg(long, value_name = "ADDRESS", env = config::OPS_LISTEN, hide_env_values = true)]
+    #[arg(default_value = "127.0.0.1:8701")]
+    pub ops_listen: String,
+    /// The gate's Ed25519 public keys: one, or two separated by a comma
+    #[arg(long, value_name = "KEYS", env = config::ASSERTION_KEYS, hide_env_values = true)]
+    pub assertion_keys: Option<String>,
+    /// How far the gateway's clock may differ, in seconds
+    #[arg(long, value_name = "S", env = config::CLOCK_SKEW_S, hide_env_values = true)]
+    #[arg(default_value = "5")]
+    pub clock_skew_s: String,
+    /// How long an instance may take to answer, in milliseconds
+    #[arg(long, value_name = "MS", env = config::INSTANCE_TIMEOUT_MS, hide_env_values = true)]
+    #[arg(default_value = "2000")]
+    pub instance_timeout_ms: String,
+    /// Connections from the gateway at once; more wait
+    #[arg(long, value_name = "N", env = config::MAX_CONNECTIONS, hide_env_values = true)]
+    #[arg(default_value = "1024")]
+    pub max_connections: String,
+    /// What is logged: a level, or target=level,…
+    #[arg(long, value_name = "FILTER", env = config::LOG, hide_env_values = true)]
+    #[arg(default_value = "info")]
+    pub log: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum InstanceCommand {
+    /// Register an instance and print the key for its hook, once
+    Add(AddArgs),
+    /// List the registered instances
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Flags of `instance add`.
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// The instance's id: 1 to 63 of a-z, 0-9 and -
+    #[arg(long)]
+    pub id: String,
+    /// Where it is: an http or https URL
+    #[arg(long)]
+    pub url: String,
+    /// Who owns it: the `sub` that Zitadel knows them by
+    #[arg(long, value_name = "SUB")]
+    pub owner: String,
+    /// Who else may enter; may be given more than once
+    #[arg(long = "member", value_name = "SUB")]
+    pub members: Vec<String>,
+    /// Let it be at a loopback or private address
+    #[arg(long)]
+    pub allow_private: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+struct KeygenArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A command did not do what it was asked to do. Its text is one sentence for a person.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration is at fault.
+    #[error("{0}")]
+    Config(String),
+    /// Something else is.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Failure {
+    /// The process's exit code.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) => ExitCode::from(2),
+            Self::Other(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let text = error.to_string();
+        match error {
+            StartError::Config(_)
+            | StartError::DataDir(DataDirError::Unusable { .. })
+            | StartError::Registry(RegistryError::OtherSeal) => Self::Config(text),
+            _ => Self::Other(text),
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::from(StartError::from(error))
+    }
+}
+
+impl From<DataDirError> for Failure {
+    fn from(error: DataDirError) -> Self {
+        Self::from(StartError::from(error))
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        Self::from(StartError::from(error))
+    }
+}
+
+impl Cli {
+    /// Does what the command line says.
+    pub async fn run(self) -> Result<(), Failure> {
+        let data = self.data;
+        match self.command {
+            Command::Serve(args) => serve::run(&args, config::data(data)?).await,
+            Command::Instance(InstanceCommand::Add(args)) => {
+                instance::add(&args, &config::data(data)?).await
+            }
+            Command::Instance(InstanceCommand::List { json }) => {
+                instance::list(json, &config::data(data)?).await
+            }
+            Command::Keygen(KeygenArgs { json }) => keygen::run(json),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_makes_sense_to_clap() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_explains_every_variable() {
+        for variable in [
+            config::DATA,
+            config::SEAL_KEY,
+            config::ASSERTION_KEYS,
+            config::LISTEN,
+            config::OPS_LISTEN,
+            config::CLOCK_SKEW_S,
+            config::INSTANCE_TIMEOUT_MS,
+            config::MAX_CONNECTIONS,
+            config::LOG,
+        ] {
+            assert!(ENVIRONMENT.contains(&format!("  {variable} ")), "{variable}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What the command line can ask for.
+
+pub mod instance;
+pub mod keygen;
+pub mod serve;

@@ -1,0 +1,260 @@
+//! Configuration: read once from flags and environment, into types that cannot be wrong.
+
+use std::{env, ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use tracing_subscriber::filter::Targets;
+
+use crate::{
+    assertion::GateKey,
+    cli::ServeArgs,
+    outbound::{Lookup, system_lookup},
+    seal::Seal,
+    session::BodyLimits,
+};
+
+/// Where the gateway connects to.
+pub const LISTEN: &str = "KOMBI_EXCHANGE_LISTEN";
+/// Where the operator connects to.
+pub const OPS_LISTEN: &str = "KOMBI_EXCHANGE_OPS_LISTEN";
+/// The data directory.
+pub const DATA: &str = "KOMBI_EXCHANGE_DATA";
+/// The gate's public keys.
+pub const ASSERTION_KEYS: &str = "KOMBI_EXCHANGE_ASSERTION_KEYS";
+/// Seals instances' keys at rest.
+pub const SEAL_KEY: &str = "KOMBI_EXCHANGE_SEAL_KEY";
+/// What is logged.
+pub const LOG: &str = "KOMBI_EXCHANGE_LOG";
+/// How far clocks may differ.
+pub const CLOCK_SKEW_S: &str = "KOMBI_EXCHANGE_CLOCK_SKEW_S";
+/// How long an instance may take.
+pub const INSTANCE_TIMEOUT_MS: &str = "KOMBI_EXCHANGE_INSTANCE_TIMEOUT_MS";
+/// How many connections there may be.
+pub const MAX_CONNECTIONS: &str = "KOMBI_EXCHANGE_MAX_CONNECTIONS";
+
+/// What `serve` needs to know.
+pub struct Config {
+    /// Where the gateway connects to.
+    pub listen: SocketAddr,
+    /// Where the operator connects to.
+    pub ops_listen: SocketAddr,
+    /// The data directory.
+    pub data: PathBuf,
+    /// The gate's public keys: one, or two while they are rotated.
+    pub gate_keys: Vec<GateKey>,
+    /// Opens the keys of instances.
+    pub seal: Seal,
+    /// How far clocks may differ.
+    pub clock_skew: Duration,
+    /// How long after a request's arrival its instance may still answer.
+    pub instance_timeout: Duration,
+    /// How many connections from the gateway there may be at once.
+    pub max_connections: u32,
+    /// What needs no configuring.
+    pub limits: Limits,
+    /// Looks up the names of instances.
+    pub lookup: Lookup,
+}
+
+/// Limits that an operator has no reason to change; tests do.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How long a connection may go without a whole head of a request.
+    pub idle: Duration,
+    /// What a request's body may cost.
+    pub body: BodyLimits,
+    /// How many calls to one instance may be under way.
+    pub lane: usize,
+    /// How long a request waits for its turn with an instance.
+    pub lane_patience: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // Longer than Kong keeps an idle connection (60 s): whoever closes first must not be
+            // the one who is being sent a request.
+            idle: Duration::from_secs(75),
+            body: BodyLimits { bytes: 16 * 1024, time: Duration::from_secs(5) },
+            lane: 16,
+            lane_patience: Duration::from_millis(250),
+        }
+    }
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}: expected {expected}, found {found}")]
+pub struct ConfigError {
+    /// The variable at fault.
+    pub variable: &'static str,
+    /// What was expected.
+    pub expected: &'static str,
+    /// What was found; never a secret.
+    pub found: String,
+}
+
+impl Config {
+    /// The configuration in `args` and the environment, for the directory `data`.
+    pub fn new(args: &ServeArgs, data: PathBuf) -> Result<Self, ConfigError> {
+        Ok(Self {
+            listen: address(LISTEN, &args.listen)?,
+            ops_listen: address(OPS_LISTEN, &args.ops_listen)?,
+            data,
+            gate_keys: gate_keys(args.assertion_keys.as_deref())?,
+            seal: seal(env::var(SEAL_KEY))?,
+            clock_skew: Duration::from_secs(number(
+                CLOCK_SKEW_S,
+                &args.clock_skew_s,
+                (0, 60),
+                "whole seconds from 0 to 60",
+            )?),
+            instance_timeout: Duration::from_millis(number(
+                INSTANCE_TIMEOUT_MS,
+                &args.instance_timeout_ms,
+                (50, 30_000),
+                "whole milliseconds from 50 to 30000",
+            )?),
+            max_connections: number(
+                MAX_CONNECTIONS,
+                &args.max_connections,
+                (1, 65_536),
+                "a number of connections from 1 to 65536",
+            )?,
+            limits: Limits::default(),
+            lookup: system_lookup,
+        })
+    }
+}
+
+/// The data directory.
+pub fn data(given: Option<OsString>) -> Result<PathBuf, ConfigError> {
+    given.filter(|path| !path.is_empty()).map(PathBuf::from).ok_or_else(|| ConfigError {
+        variable: DATA,
+        expected: "a directory (or --data)",
+        found: "nothing".to_owned(),
+    })
+}
+
+/// The seal of the key in the environment.
+pub fn seal_from_environment() -> Result<Seal, ConfigError> {
+    seal(env::var(SEAL_KEY))
+}
+
+/// What is logged.
+pub fn log_filter(text: &str) -> Result<Targets, ConfigError> {
+    Targets::from_str(text).map_err(|_| ConfigError {
+        variable: LOG,
+        expected: "a level, or a list like warn,kombi_exchange=debug",
+        found: format!("{text:?}"),
+    })
+}
+
+fn address(variable: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| ConfigError {
+        variable,
+        expected: "an IP address and a port, like 127.0.0.1:8700",
+        found: format!("{text:?}"),
+    })
+}
+
+fn number<N: FromStr + PartialOrd>(
+    variable: &'static str,
+    text: &str,
+    (least, most): (N, N),
+    expected: &'static str,
+) -> Result<N, ConfigError> {
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| ConfigError { variable, expected, found: format!("{text:?}") })
+}
+
+fn gate_keys(text: Option<&str>) -> Result<Vec<GateKey>, ConfigError> {
+    let wrong = |found| ConfigError {
+        variable: ASSERTION_KEYS,
+        expected: "one or two Ed25519 public keys (32 bytes, base64url), comma-separated",
+        found,
+    };
+    let text = text.map(str::trim).filter(|text| !text.is_empty());
+    let text = text.ok_or_else(|| wrong("nothing".to_owned()))?;
+    let keys: Vec<&str> = text.split(',').map(str::trim).collect();
+    if keys.len() > 2 {
+        return Err(wrong(format!("{} of them", keys.len())));
+    }
+    keys.iter()
+        .zip(["first", "second"])
+        .map(|(key, nth)| {
+            // What is not a public key could be a private one; it is not quoted.
+            GateKey::parse(key).map_err(|problem| wrong(format!("a {nth} that is {problem}")))
+        })
+        .collect()
+}
+
+fn seal(value: Result<String, env::VarError>) -> Result<Seal, ConfigError> {
+    let wrong = |found: &str| ConfigError {
+        variable: SEAL_KEY,
+        expected: "32 bytes in base64url (`kombi-exchange keygen` makes some), from the environment",
+        found: found.to_owned(),
+    };
+    let text = value.map_err(|_| wrong("nothing"))?;
+    if text.is_empty() {
+        return Err(wrong("nothing"));
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(&text).map_err(|_| {
+        wrong(&format!("{} characters that are not base64url", text.chars().count()))
+    })?;
+    let key = <&[u8; 32]>::try_from(bytes.as_slice())
+        .map_err(|_| wrong(&format!("{} bytes", bytes.len())))?;
+    Seal::new(key).ok_or_else(|| wrong("a key that is refused"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_key_is_32_bytes_and_never_quoted() {
+        for (value, found) in [
+            ("", "nothing"),
+            ("AAAA", "3 bytes"),
+            ("not base64!", "11 characters that are not base64url"),
+            (
+                "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+                "44 characters that are not base64url",
+            ),
+        ] {
+            let error = seal(Ok(value.to_owned())).unwrap_err();
+            assert_eq!(error.found, found, "{value}");
+            assert!(error.to_string().starts_with("KOMBI_EXCHANGE_SEAL_KEY: expected 32 bytes"));
+        }
+        assert_eq!(seal(Err(env::VarError::NotPresent)).unwrap_err().found, "nothing");
+        assert!(seal(Ok("A".repeat(43))).is_ok());
+    }
+
+    #[test]
+    fn one_or_two_gate_keys_are_taken() {
+        let key = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        assert_eq!(gate_keys(Some(key)).map(|keys| keys.len()), Ok(1));
+        assert_eq!(gate_keys(Some(&format!("{key}, {key}"))).map(|keys| keys.len()), Ok(2));
+        for (text, found) in [
+            (None, "nothing"),
+            (Some(" "), "nothing"),
+            (Some("AAAA"), "a first that is not 32 bytes in base64url without padding"),
+            (
+                Some(&*format!("{key},")),
+                "a second that is not 32 bytes in base64url without padding",
+            ),
+            (Some(&*format!("{key},{key},{key}")), "3 of them"),
+        ] {
+            assert_eq!(gate_keys(text).err().unwrap().found, found);
+        }
+    }
+
+    #[test]
+    fn numbers_have_bounds() {
+        let parse = |text| number::<u64>(CLOCK_SKEW_S, text, (0, 60), "0 to 60");
+        assert_eq!(parse("60"), Ok(60));
+        for text in ["61", "-1", "", "5s", "1.5"] {
+            assert_eq!(parse(text).unwrap_err().found, format!("{text:?}"));
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Connectors: the ways into an instance.
+
+mod hook;
+
+use std::future::Future;
+
+use kombi_spec::{
+    assertion::Assertion,
+    code::Code,
+    session::{HookRefusal, Origin, Session},
+};
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use crate::{
+    instance::{Instance, Subject},
+    refusal::Refusal,
+};
+
+pub use hook::Hook;
+
+/// Who wants to enter, as the gate vouches for them.
+#[derive(Debug, Clone)]
+pub struct Person {
+    /// Their Zitadel id; what the instance knows them by.
+    pub subject: Subject,
+    /// Their e-mail address.
+    pub email: Option<String>,
+    /// Whether the issuer verified that address.
+    pub email_verified: bool,
+    /// Their display name.
+    pub name: Option<String>,
+}
+
+impl Person {
+    /// The person that a verified assertion is about.
+    #[must_use]
+    pub fn new(subject: Subject, assertion: Assertion) -> Self {
+        Self {
+            subject,
+            email: assertion.email,
+            email_verified: assertion.email_verified,
+            name: assertion.name,
+        }
+    }
+}
+
+/// An instance let somebody in.
+#[derive(Debug)]
+pub struct Entry {
+    /// The id of their PocketBase record.
+    pub record_id: String,
+    /// How the instance came to that record, if it says so.
+    pub origin: Option<Origin>,
+    /// What they get; the record exactly as PocketBase wrote it.
+    pub session: Session<Box<RawValue>>,
+}
+
+/// A way into instances.
+pub trait Connector: Send + Sync + 'static {
+    /// Asks `instance` for a session of `person`. The call is made at most once: an instance may
+    /// have acted on it even if the answer is lost. It ends by `deadline`.
+    fn enter(
+        &self,
+        instance: &Instance,
+        person: &Person,
+        request_id: &str,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Entry, ConnectorError>> + Send;
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectorError {
+    /// The instance understood the request and refused it.
+    #[error("the instance refused: {0:?}")]
+    Refused(HookRefusal),
+    /// No answer in time.
+    #[error("no answer in time")]
+    Late,
+    /// No connection, or it broke.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It is at an address that it may not be at.
+    #[error("{0}")]
+    AddressRefused(String),
+    /// The answer is not the contract's.
+    #[error("{0}")]
+    Misbehaved(String),
+    /// The exchange could not ask.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl ConnectorError {
+    /// The error as a metric's label.
+    #[must_use]
+    pub const fn as_label(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "refused",
+            Self::Late => "late",
+            Self::Unreachable(_) => "unreachable",
+            Self::AddressRefused(_) => "address_refused",
+            Self::Misbehaved(_) => "misbehaved",
+            Self::Internal(_) => "internal",
+        }
+    }
+}
+
+impl From<ConnectorError> for Refusal {
+    fn from(error: ConnectorError) -> Self {
+        let (code, detail) = match &error {
+            ConnectorError::Refused(HookRefusal::RequestInvalid) => {
+                (Code::InstanceMisbehaved, "the instance does not accept the exchange's signature")
+            }
+            ConnectorError::Refused(HookRefusal::AccountCollision) => {
+                (Code::AccountCollision, "the instance has such an account that is not linked")
+            }
+            ConnectorError::Refused(HookRefusal::AccountIncomplete) => {
+                (Code::AccountIncomplete, "the instance requires more than the token says")
+            }
+            ConnectorError::Refused(HookRefusal::AccountRefused) => {
+                (Code::AccountRefused, "the instance's rules keep this account out")
+            }
+            ConnectorError::Late => {
+                (Code::InstanceUnavailable, "the instance did not answer in time")
+            }
+            ConnectorError::Unreachable(_) => {
+                (Code::InstanceUnavailable, "the instance could not be reached")
+            }
+            ConnectorError::AddressRefused(_) => {
+                (Code::InstanceUnavailable, "the instance's name leads to an address out of bounds")
+            }
+            ConnectorError::Misbehaved(_) => {
+                (Code::InstanceMisbehaved, "the instance's answer is not a session")
+            }
+            ConnectorError::Internal(_) => return Self::internal(error),
+        };
+        Self::new(code, detail).because(error)
+    }
+}

@@ -1,0 +1,243 @@
+//! The recommended way in: the KombiSphere hook inside the instance, which takes a request that
+//! is signed with the instance's own key. See [`kombi_spec::session`].
+
+use hyper::header::CONTENT_TYPE;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use kombi_spec::session::{
+    HOOK_PATH, HookRefusal, Origin, REQUEST_ISSUER, REQUEST_LIFETIME_S, Session, SessionRequest,
+    SignedSessionRequest,
+};
+use reqwest::{Response, StatusCode};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Connector, ConnectorError, Entry, Person};
+use crate::{
+    instance::Instance,
+    outbound::{self, Outbound},
+    time::UnixTime,
+};
+
+/// The largest answer that is read, in bytes.
+const MAX_ANSWER_BYTES: usize = 256 * 1024;
+
+/// Enters instances through their hook.
+pub struct Hook {
+    outbound: Outbound,
+}
+
+impl Hook {
+    /// A connector that calls through `outbound`.
+    #[must_use]
+    pub const fn new(outbound: Outbound) -> Self {
+        Self { outbound }
+    }
+
+    async fn call(
+        &self,
+        instance: &Instance,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Vec<u8>), ConnectorError> {
+        let mut response = self
+            .outbound
+            .client(instance.url.reach())
+            .post(instance.url.below(HOOK_PATH))
+            .header(CONTENT_TYPE, "application/json")
+            .body(body)
+            .send()
+            .await
+            .map_err(|error| failed(&error))?;
+        let answer = read(&mut response).await?;
+        Ok((response.status(), answer))
+    }
+}
+
+impl Connector for Hook {
+    async fn enter(
+        &self,
+        instance: &Instance,
+        person: &Person,
+        request_id: &str,
+        deadline: Instant,
+    ) -> Result<Entry, ConnectorError> {
+        let body = signed(instance, person, request_id, UnixTime::now())?;
+        let (status, answer) = timeout_at(deadline, self.call(instance, body))
+            .await
+            .map_err(|_| ConnectorError::Late)??;
+        if status == StatusCode::OK { entry(&answer) } else { Err(refusal(status, &answer)) }
+    }
+}
+
+/// The body of the call: the whole request, signed.
+fn signed(
+    instance: &Instance,
+    person: &Person,
+    request_id: &str,
+    now: UnixTime,
+) -> Result<Vec<u8>, ConnectorError> {
+    let claims = SessionRequest {
+        iss: REQUEST_ISSUER.to_owned(),
+        aud: instance.id.to_string(),
+        iat: now.as_secs(),
+        exp: now.as_secs().saturating_add(REQUEST_LIFETIME_S),
+        // The gateway's id of the request, accepted once: so it is unique here too, and one id
+        // finds the request in the logs of all three.
+        jti: request_id.to_owned(),
+        sub: person.subject.to_string(),
+        email: person.email.clone(),
+        email_verified: person.email_verified,
+        name: person.name.clone(),
+    };
+    let key = EncodingKey::from_secret(instance.key.hmac_secret().as_bytes());
+    let request =
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).map_err(|error| {
+            ConnectorError::Internal(format!("the request was not signed: {error}"))
+        })?;
+    serde_json::to_vec(&SignedSessionRequest { request })
+        .map_err(|error| ConnectorError::Internal(error.to_string()))
+}
+
+async fn read(response: &mut Response) -> Result<Vec<u8>, ConnectorError> {
+    let mut answer = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
+        if answer.len().saturating_add(chunk.len()) > MAX_ANSWER_BYTES {
+            let problem = format!("its answer is larger than {MAX_ANSWER_BYTES} bytes");
+            return Err(ConnectorError::Misbehaved(problem));
+        }
+        answer.extend_from_slice(&chunk);
+    }
+    Ok(answer)
+}
+
+/// PocketBase's answer to a sign-in, with the hook's word on it.
+#[derive(Deserialize)]
+struct Answer {
+    token: String,
+    record: Box<RawValue>,
+    meta: Option<Meta>,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    kombisphere: Option<Origin>,
+}
+
+/// The part of a record that the exchange reads.
+#[derive(Deserialize)]
+struct Record {
+    id: String,
+}
+
+fn entry(answer: &[u8]) -> Result<Entry, ConnectorError> {
+    // An error of serde_json could quote the token; its position is enough.
+    let misshapen = |error: serde_json::Error| {
+        let (line, column) = (error.line(), error.column());
+        ConnectorError::Misbehaved(format!("its answer is not a session ({line}:{column})"))
+    };
+    let answer: Answer = serde_json::from_slice(answer).map_err(misshapen)?;
+    let record: Record = serde_json::from_str(answer.record.get()).map_err(misshapen)?;
+    if answer.token.is_empty() || record.id.is_empty() {
+        let problem = "its answer has an empty token or record id";
+        return Err(ConnectorError::Misbehaved(problem.to_owned()));
+    }
+    Ok(Entry {
+        record_id: record.id,
+        origin: answer.meta.and_then(|meta| meta.kombisphere),
+        session: Session { token: answer.token, record: answer.record },
+    })
+}
+
+/// PocketBase's form of an error.
+#[derive(Deserialize)]
+struct ErrorAnswer {
+    data: ErrorData,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ErrorData {
+    Known { code: HookRefusal },
+    Other {},
+}
+
+fn refusal(status: StatusCode, answer: &[u8]) -> ConnectorError {
+    let said = serde_json::from_slice(answer).ok().map(|ErrorAnswer { data }| data);
+    match (status.as_u16(), said) {
+        (_, Some(ErrorData::Known { code })) => ConnectorError::Refused(code),
+        // PocketBase's rate limit, or a proxy in front of a PocketBase that is not there. A 503
+        // of PocketBase itself is the hook's, which is not configured.
+        (429, _) | (502..=504, None) => {
+            ConnectorError::Unreachable(format!("it answered {status}"))
+        }
+        _ => ConnectorError::Misbehaved(format!("it answered {status} without a known code")),
+    }
+}
+
+fn failed(error: &reqwest::Error) -> ConnectorError {
+    let cause = outbound::cause(error);
+    if outbound::is_out_of_bounds(error) {
+        return ConnectorError::AddressRefused(cause);
+    }
+    if outbound::is_not_http(error) {
+        return ConnectorError::Misbehaved(cause);
+    }
+    ConnectorError::Unreachable(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_keeps_the_record_to_the_letter_and_drops_meta() {
+        let answer = br#"{"record": {"id":"r1", "n":1.0,"z" : 9007199254740993},
+                          "token":"t", "meta":{"kombisphere":"created"}}"#;
+        let entry = entry(answer).unwrap();
+        assert_eq!(entry.record_id, "r1");
+        assert_eq!(entry.origin, Some(Origin::Created));
+        assert_eq!(
+            serde_json::to_string(&entry.session).unwrap(),
+            r#"{"token":"t","record":{"id":"r1", "n":1.0,"z" : 9007199254740993}}"#
+        );
+    }
+
+    #[test]
+    fn anything_else_is_misbehaviour_and_its_report_quotes_nothing() {
+        for answer in [
+            "",
+            "null",
+            "[]",
+            "hello",
+            r#"{"token":"SECRET"}"#,
+            r#"{"token":"","record":{"id":"r1"}}"#,
+            r#"{"token":"SECRET","record":{"id":""}}"#,
+            r#"{"token":"SECRET","record":"r1"}"#,
+            r#"{"token":{"SECRET":1},"record":{"id":"r1"}}"#,
+            r#"{"token":"SECRET","record":{"id":"r1"},"meta":{"kombisphere":"SECRET"}}"#,
+        ] {
+            let error = entry(answer.as_bytes()).unwrap_err();
+            assert!(matches!(error, ConnectorError::Misbehaved(_)), "{answer}");
+            assert!(!error.to_string().contains("SECRET"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_read_from_the_errors_data() {
+        for (status, answer, label) in [
+            (409, r#"{"status":409,"data":{"code":"account_collision"}}"#, "refused"),
+            (400, r#"{"status":400,"data":{"code":"request_invalid"}}"#, "refused"),
+            (400, r#"{"status":400,"data":{"code":"something_new"}}"#, "misbehaved"),
+            (400, r#"{"status":400,"data":{}}"#, "misbehaved"),
+            (404, r#"{"status":404,"data":{}}"#, "misbehaved"),
+            (302, "", "misbehaved"),
+            (500, "<html>", "misbehaved"),
+            (503, r#"{"status":503,"data":{}}"#, "misbehaved"),
+            (429, r#"{"status":429,"data":{}}"#, "unreachable"),
+            (502, "<html>", "unreachable"),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(refusal(status, answer.as_bytes()).as_label(), label, "{status} {answer}");
+        }
+    }
+}

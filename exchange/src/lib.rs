@@ -1,0 +1,31 @@
+//! `kombi-exchange`, the sidecar behind the gateway: it turns an assertion that the gate signed
+//! into a session in somebody's KombiStack instance.
+//!
+//! A request reads from top to bottom in [`session`]. It trusts nothing but the assertion, and
+//! it must never be reachable from the internet except through the gateway.
+
+pub mod address;
+pub mod assertion;
+pub mod cli;
+pub mod command;
+pub mod config;
+pub mod connector;
+pub mod data_dir;
+pub mod instance;
+pub mod lanes;
+pub mod links;
+pub mod listener;
+pub mod log;
+pub mod metrics;
+pub mod ops;
+pub mod outbound;
+pub mod random;
+pub mod refusal;
+pub mod registry;
+pub mod route;
+pub mod seal;
+pub mod server;
+pub mod session;
+pub mod spent;
+pub mod store;
+pub mod time;

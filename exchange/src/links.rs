@@ -1,0 +1,68 @@
+//! Links: which PocketBase record a person is in an instance. The instance is the authority on
+//! its own users; this is the exchange's memory of what it said, with its history.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::{
+    instance::{InstanceId, Subject},
+    store::{Store, StoreError},
+    time::UnixTime,
+};
+
+/// What remembering a link changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The person had no link there.
+    New,
+    /// Nothing: the link is known.
+    Known,
+    /// The person was another record before, which is history now.
+    Moved {
+        /// That record's id.
+        from: String,
+    },
+}
+
+/// Remembers durably that `subject` is the record `record_id` in `instance`.
+pub async fn remember(
+    store: &Store,
+    instance: &InstanceId,
+    subject: &Subject,
+    record_id: &str,
+    now: UnixTime,
+) -> Result<Change, StoreError> {
+    let (instance, subject, record_id) =
+        (instance.to_string(), subject.to_string(), record_id.to_owned());
+    store
+        .write(move |connection| {
+            let change = match current(connection, &instance, &subject)? {
+                Some(known) if known == record_id => return Ok(Change::Known),
+                Some(from) => Change::Moved { from },
+                None => Change::New,
+            };
+            connection.execute(
+                "UPDATE links SET until = ?3
+                 WHERE instance_id = ?1 AND sub = ?2 AND until IS NULL",
+                params![instance, subject, now.as_sql()],
+            )?;
+            connection.execute(
+                "INSERT INTO links (instance_id, sub, record_id, since) VALUES (?1, ?2, ?3, ?4)",
+                params![instance, subject, record_id, now.as_sql()],
+            )?;
+            Ok(change)
+        })
+        .await
+}
+
+fn current(
+    connection: &Connection,
+    instance: &str,
+    subject: &str,
+) -> Result<Option<String>, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT record_id FROM links WHERE instance_id = ?1 AND sub = ?2 AND until IS NULL",
+        )?
+        .query_row([instance, subject], |row| row.get(0))
+        .optional()?)
+}

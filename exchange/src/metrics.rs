@@ -1,0 +1,145 @@
+//! What is counted, for Prometheus.
+
+use std::{sync::Arc, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::{Registry, Unit},
+};
+
+/// Media type of [`Metrics::render`].
+pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper bounds of the latency buckets, in seconds. The deadline of an instance is 2 s.
+const BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5];
+
+/// The counters; clones share them.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    connector_calls: Family<OutcomeLabels, Counter>,
+    connector_seconds: Histogram,
+    instances: Gauge,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: &'static str,
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+fn histogram() -> Histogram {
+    Histogram::new(BUCKETS)
+}
+
+impl Metrics {
+    /// Counters at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("kombi_exchange");
+        let requests = Family::default();
+        let request_seconds = Family::new_with_constructor(histogram as fn() -> Histogram);
+        let connector_calls = Family::default();
+        let connector_seconds = histogram();
+        let instances = Gauge::default();
+        let seconds = || Unit::Seconds;
+        registry.register("requests", "Requests answered, by route and code", requests.clone());
+        registry.register_with_unit(
+            "request_duration",
+            "Time from a request's head to its answer",
+            seconds(),
+            request_seconds.clone(),
+        );
+        registry.register(
+            "connector_calls",
+            "Calls to instances, by outcome",
+            connector_calls.clone(),
+        );
+        registry.register_with_unit(
+            "connector_duration",
+            "Time that calls to instances took",
+            seconds(),
+            connector_seconds.clone(),
+        );
+        registry.register("instances", "Registered instances", instances.clone());
+        let version = vec![("version", env!("CARGO_PKG_VERSION"))];
+        registry.register("build", "The version that runs", Info::new(version));
+        Self {
+            registry: Arc::new(registry),
+            requests,
+            request_seconds,
+            connector_calls,
+            connector_seconds,
+            instances,
+        }
+    }
+
+    /// A request was answered with `code` ("ok" or that of a refusal).
+    pub fn request(&self, route: &'static str, code: &'static str, took: Duration) {
+        self.requests.get_or_create(&RequestLabels { route, code }).inc();
+        self.request_seconds.get_or_create(&RouteLabels { route }).observe(took.as_secs_f64());
+    }
+
+    /// A call to an instance ended.
+    pub fn connector_call(&self, outcome: &'static str, took: Duration) {
+        self.connector_calls.get_or_create(&OutcomeLabels { outcome }).inc();
+        self.connector_seconds.observe(took.as_secs_f64());
+    }
+
+    /// There are so many instances.
+    pub fn instances(&self, count: i64) {
+        self.instances.set(count);
+    }
+
+    /// All of it in OpenMetrics' text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happened_is_rendered() {
+        let metrics = Metrics::new();
+        metrics.request("sso_session", "ok", Duration::from_millis(7));
+        metrics.connector_call("entered", Duration::from_millis(5));
+        metrics.instances(3);
+        let text = metrics.render();
+        for line in [
+            "kombi_exchange_requests_total{route=\"sso_session\",code=\"ok\"} 1",
+            "kombi_exchange_request_duration_seconds_bucket{le=\"0.01\",route=\"sso_session\"} 1",
+            "kombi_exchange_connector_calls_total{outcome=\"entered\"} 1",
+            "kombi_exchange_connector_duration_seconds_count 1",
+            "kombi_exchange_instances 3",
+            "kombi_exchange_build_info{version=\"",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+}

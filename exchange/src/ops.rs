@@ -1,0 +1,86 @@
+//! The operator's listener: is it alive, is it ready, what has it done. Never for the public.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, HeaderValue},
+};
+use tokio::time::timeout;
+
+use crate::{
+    metrics::{self, Metrics},
+    registry,
+    store::Store,
+};
+
+/// How long the database may take before it counts as not answering.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the operator's listener looks at; clones look at the same.
+#[derive(Clone)]
+pub struct Ops {
+    /// The database.
+    pub store: Store,
+    /// The counters.
+    pub metrics: Metrics,
+    /// Whether the exchange is on its way out.
+    pub stopping: Arc<AtomicBool>,
+}
+
+impl Ops {
+    /// Answers one request.
+    pub async fn answer<B>(self, request: Request<B>) -> Response<Full<Bytes>> {
+        if request.method() != Method::GET {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
+        }
+        match request.uri().path() {
+            "/livez" => text(StatusCode::OK, "alive\n"),
+            "/readyz" => match self.ready().await {
+                Ok(()) => text(StatusCode::OK, "ready\n"),
+                Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+            },
+            "/metrics" => self.metrics().await,
+            _ => text(StatusCode::NOT_FOUND, "see /livez, /readyz, /metrics\n"),
+        }
+    }
+
+    /// Whether requests will be served, or why not.
+    async fn ready(&self) -> Result<(), String> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err("shutting down".to_owned());
+        }
+        match timeout(PATIENCE, self.store.answers()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("database: no answer within {} ms", PATIENCE.as_millis())),
+        }
+    }
+
+    async fn metrics(&self) -> Response<Full<Bytes>> {
+        // Without an answer the last known number stands; /readyz says what is wrong.
+        if let Ok(Ok(count)) = timeout(PATIENCE, registry::count(&self.store)).await {
+            self.metrics.instances(count);
+        }
+        let mut response = text(StatusCode::OK, self.metrics.render());
+        let media_type = HeaderValue::from_static(metrics::MEDIA_TYPE);
+        response.headers_mut().insert(CONTENT_TYPE, media_type);
+        response
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let media_type = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, media_type);
+    response
+}

@@ -1,0 +1,208 @@
+//! The registry: which instances there are and who may enter each.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::{
+    address::Reach,
+    instance::{Instance, InstanceId, InstanceUrl, Subject},
+    random::NoRandomness,
+    seal::{HookKey, Seal},
+    store::{Store, StoreError},
+    time::UnixTime,
+};
+
+/// The registry cannot do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// There is an instance with this id.
+    #[error("the instance {0} is already registered")]
+    Exists(InstanceId),
+    /// Its row cannot be read.
+    #[error("registry: the row of the instance {id} cannot be read: {problem}")]
+    Unreadable {
+        /// The instance.
+        id: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// This is not the key that the directory's other keys were sealed with.
+    #[error(
+        "KOMBI_EXCHANGE_SEAL_KEY: expected the key that this data directory was first used with, \
+         found another"
+    )]
+    OtherSeal,
+    /// No key could be made.
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What an operator says of a new instance.
+#[derive(Debug, Clone)]
+pub struct NewInstance {
+    /// Its name.
+    pub id: InstanceId,
+    /// Where it is.
+    pub url: InstanceUrl,
+    /// Who owns it.
+    pub owner: Subject,
+    /// Who else may enter.
+    pub members: BTreeSet<Subject>,
+}
+
+/// An instance as it is listed: without its key.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Listed {
+    /// Its name.
+    pub id: String,
+    /// Where it is.
+    pub url: String,
+    /// Whether it may be at a private address.
+    pub allow_private: bool,
+    /// Who owns it.
+    pub owner: String,
+    /// Who else may enter.
+    pub members: BTreeSet<String>,
+}
+
+/// The registry.
+pub struct Registry {
+    store: Store,
+    seal: Seal,
+}
+
+impl Registry {
+    /// The registry in `store`, whose keys `seal` opens.
+    pub async fn open(store: Store, seal: Seal) -> Result<Self, RegistryError> {
+        let fresh = seal.proof()?;
+        let proof = store.write(|connection| first_proof(connection, fresh)).await?;
+        if !seal.recognises(&proof) {
+            return Err(RegistryError::OtherSeal);
+        }
+        Ok(Self { store, seal })
+    }
+
+    /// Registers an instance and returns the key for its hook, which is not shown again.
+    pub async fn add(&self, new: NewInstance, now: UnixTime) -> Result<HookKey, RegistryError> {
+        let key = HookKey::random()?;
+        let sealed = self.seal.close(&new.id, &key)?;
+        self.store.write(move |connection| insert(connection, new, &sealed, now)).await?;
+        Ok(key)
+    }
+
+    /// The instance with this id, if there is one.
+    pub async fn find(&self, id: &InstanceId) -> Result<Option<Instance>, RegistryError> {
+        let wanted = id.clone();
+        let found = self.store.read(move |connection| select(connection, &wanted)).await?;
+        let Some((row, sealed)) = found else { return Ok(None) };
+        let reach = if row.allow_private { Reach::Private } else { Reach::Public };
+        let subject = |text: &String| Subject::parse(text).map_err(|e| unreadable(&row.id, e));
+        Ok(Some(Instance {
+            id: id.clone(),
+            url: InstanceUrl::parse(&row.url, reach).map_err(|e| unreadable(&row.id, e))?,
+            owner: subject(&row.owner)?,
+            members: row.members.iter().map(subject).collect::<Result<_, _>>()?,
+            key: self.seal.open(id, &sealed).map_err(|e| unreadable(&row.id, e))?,
+        }))
+    }
+}
+
+/// Every instance in `store`, by id.
+pub async fn list(store: &Store) -> Result<Vec<Listed>, RegistryError> {
+    store
+        .read(|connection| {
+            let mut ids =
+                connection.prepare("SELECT id FROM instances ORDER BY id").map_err(sql)?;
+            let ids = ids.query_map([], |row| row.get(0)).map_err(sql)?;
+            let ids = ids.collect::<Result<Vec<String>, _>>().map_err(sql)?;
+            let rows = ids.iter().map(|id| Ok(select_row(connection, id)?.map(|(row, _)| row)));
+            rows.filter_map(Result::transpose).collect::<Result<_, StoreError>>()
+        })
+        .await
+        .map_err(RegistryError::Store)
+}
+
+/// How many instances there are in `store`.
+pub async fn count(store: &Store) -> Result<i64, StoreError> {
+    let count = "SELECT count(*) FROM instances";
+    store.read(move |connection| Ok(connection.query_row(count, [], |row| row.get(0))?)).await
+}
+
+/// The proof of the seal that this database was first used with: `fresh` if that is now.
+fn first_proof(connection: &Connection, fresh: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    connection.execute(
+        "INSERT INTO seal_proof (one, sealed) VALUES (1, ?1) ON CONFLICT DO NOTHING",
+        [fresh],
+    )?;
+    Ok(connection.query_row("SELECT sealed FROM seal_proof", [], |row| row.get(0))?)
+}
+
+fn insert(
+    connection: &Connection,
+    new: NewInstance,
+    sealed: &[u8],
+    now: UnixTime,
+) -> Result<(), RegistryError> {
+    let url = new.url.to_string();
+    let private = new.url.reach() == Reach::Private;
+    let id = new.id.as_str();
+    let inserted = connection
+        .execute(
+            "INSERT INTO instances (id, url, allow_private, owner, sealed_key, added_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (id) DO NOTHING",
+            params![id, url, private, new.owner.as_str(), sealed, now.as_sql()],
+        )
+        .map_err(sql)?;
+    if inserted == 0 {
+        return Err(RegistryError::Exists(new.id));
+    }
+    for member in &new.members {
+        let member = params![id, member.as_str()];
+        connection
+            .execute("INSERT INTO members (instance_id, sub) VALUES (?1, ?2)", member)
+            .map_err(sql)?;
+    }
+    Ok(())
+}
+
+type Row = (Listed, Vec<u8>);
+
+fn select(connection: &Connection, id: &InstanceId) -> Result<Option<Row>, RegistryError> {
+    Ok(select_row(connection, id.as_str())?)
+}
+
+fn select_row(connection: &Connection, id: &str) -> Result<Option<Row>, StoreError> {
+    let instance = connection
+        .prepare_cached(
+            "SELECT id, url, allow_private, owner, sealed_key FROM instances WHERE id = ?1",
+        )?
+        .query_row([id], |row| {
+            let listed = Listed {
+                id: row.get(0)?,
+                url: row.get(1)?,
+                allow_private: row.get(2)?,
+                owner: row.get(3)?,
+                members: BTreeSet::new(),
+            };
+            Ok((listed, row.get(4)?))
+        })
+        .optional()?;
+    let Some((mut listed, sealed)) = instance else { return Ok(None) };
+    listed.members = connection
+        .prepare_cached("SELECT sub FROM members WHERE instance_id = ?1")?
+        .query_map([id], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    Ok(Some((listed, sealed)))
+}
+
+fn sql(error: rusqlite::Error) -> StoreError {
+    StoreError::Sqlite(error)
+}
+
+fn unreadable(id: &str, problem: impl std::fmt::Display) -> RegistryError {
+    RegistryError::Unreadable { id: id.to_owned(), problem: problem.to_string() }
+}

@@ -1,0 +1,124 @@
+//! What the exchange is asked for, and the one log line that each request leaves.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Method, Request, Response, body::Incoming};
+use kombi_spec::{code::Code, session::Origin};
+
+use crate::{
+    connector::Connector,
+    instance::InstanceId,
+    random,
+    refusal::Refusal,
+    session::{Desk, Trace},
+};
+
+/// What a path names.
+#[derive(Debug, PartialEq, Eq)]
+enum Route {
+    /// Sessions in one instance.
+    Session(InstanceId),
+    /// Nothing.
+    Unknown,
+}
+
+impl Route {
+    fn of(path: &str) -> Self {
+        let id = path.strip_prefix("/sso/instances/").and_then(|p| p.strip_suffix("/session"));
+        id.and_then(|id| InstanceId::parse(id).ok()).map_or(Self::Unknown, Self::Session)
+    }
+
+    /// The route as a metric's label.
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::Session(_) => "sso_session",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Answers one request.
+pub async fn answer<C: Connector>(
+    desk: &Desk<C>,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let started = Instant::now();
+    let route = Route::of(request.uri().path());
+    let method = request.method().clone();
+    let mut trace = Trace::default();
+    let outcome = match &route {
+        Route::Session(id) if method == Method::POST => {
+            desk.open_session(id, request, &mut trace).await
+        }
+        Route::Session(_) => {
+            Err(Refusal::new(Code::MethodNotAllowed, "sessions are opened with POST"))
+        }
+        Route::Unknown => Err(Refusal::new(Code::NotFound, "the path names nothing")),
+    };
+    let request_id = trace.request_id.take().unwrap_or_else(random::request_id);
+    let (response, refusal) = match outcome {
+        Ok(response) => (response, None),
+        Err(refusal) => (refusal.to_response(&request_id), Some(refusal)),
+    };
+    let code = refusal.as_ref().map_or("ok", |refusal| refusal.code.as_str());
+    let took = started.elapsed();
+    desk.metrics.request(route.label(), code, took);
+    tracing::info!(
+        request_id,
+        method = method.as_str(),
+        route = route.label(),
+        instance = route.instance(),
+        sub = trace.subject,
+        status = response.status().as_u16(),
+        code,
+        origin = trace.origin.map(label),
+        detail = refusal.as_ref().map(|refusal| refusal.detail.as_str()),
+        cause = refusal.as_ref().and_then(|refusal| refusal.cause.as_deref()),
+        duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        "request"
+    );
+    response
+}
+
+impl Route {
+    fn instance(&self) -> Option<&str> {
+        match self {
+            Self::Session(id) => Some(id.as_str()),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// How the instance came to the record, as the wire has it.
+const fn label(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Found => "found",
+        Origin::Linked => "linked",
+        Origin::Created => "created",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_exact_path_is_a_route() {
+        let session = |id| Route::Session(InstanceId::parse(id).unwrap());
+        for (path, route) in [
+            ("/sso/instances/lab-1/session", session("lab-1")),
+            ("/sso/instances//session", Route::Unknown),
+            ("/sso/instances/session", Route::Unknown),
+            ("/sso/instances/LAB/session", Route::Unknown),
+            ("/sso/instances/a/b/session", Route::Unknown),
+            ("/sso/instances/a/session/", Route::Unknown),
+            ("/sso/instances/%61/session", Route::Unknown),
+            ("//sso/instances/a/session", Route::Unknown),
+            ("/", Route::Unknown),
+        ] {
+            assert_eq!(Route::of(path), route, "{path}");
+        }
+    }
+}

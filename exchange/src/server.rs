@@ -1,0 +1,181 @@
+//! The exchange as a running service.
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::oneshot, time::interval};
+
+use crate::{
+    assertion::Verifier,
+    config::{Config, ConfigError, LISTEN, OPS_LISTEN},
+    connector::Hook,
+    data_dir::{Claim, DataDir, DataDirError},
+    lanes::Lanes,
+    listener::Listener,
+    metrics::Metrics,
+    ops::Ops,
+    outbound::{Outbound, OutboundError},
+    registry::{Registry, RegistryError},
+    route,
+    session::Desk,
+    spent,
+    store::{Store, StoreError},
+    time::UnixTime,
+};
+
+/// How long requests under way may take to finish once the exchange is asked to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The same for scrapes and probes, which come last.
+const OPS_GRACE: Duration = Duration::from_secs(1);
+
+/// How many scrapes and probes may be connected at once.
+const OPS_CONNECTIONS: u32 = 64;
+
+/// How often spent assertions are looked through for those that can be forgotten.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// The exchange does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its configuration is at fault.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its data directory is.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Its database is.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its registry is.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Its way to instances is.
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
+}
+
+/// An exchange that listens.
+pub struct Server {
+    public: Listener,
+    ops: Listener,
+    desk: Arc<Desk<Hook>>,
+    view: Ops,
+    addresses: Addresses,
+    _claim: Claim,
+}
+
+/// Where an exchange listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// For the gateway.
+    pub public: SocketAddr,
+    /// For the operator.
+    pub ops: SocketAddr,
+}
+
+impl Server {
+    /// Opens everything that `config` names. From here on, connections are queued.
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let data = DataDir::open(&config.data)?;
+        let claim = data.claim()?;
+        let store = Store::open(&data.database())?;
+        let registry = Registry::open(store.clone(), config.seal).await?;
+        let outbound = Outbound::new(config.lookup)?;
+        let metrics = Metrics::new();
+        let desk = Desk {
+            verifier: Verifier::new(config.gate_keys, config.clock_skew),
+            registry,
+            store: store.clone(),
+            lanes: Lanes::new(config.limits.lane, config.limits.lane_patience),
+            connector: Hook::new(outbound),
+            instance_timeout: config.instance_timeout,
+            limits: config.limits.body,
+            metrics: metrics.clone(),
+        };
+        let idle = config.limits.idle;
+        let (public, public_address) =
+            bind(LISTEN, config.listen, config.max_connections, idle).await?;
+        let (ops, ops_address) = bind(OPS_LISTEN, config.ops_listen, OPS_CONNECTIONS, idle).await?;
+        Ok(Self {
+            public,
+            ops,
+            desk: Arc::new(desk),
+            view: Ops { store, metrics, stopping: Arc::default() },
+            addresses: Addresses { public: public_address, ops: ops_address },
+            _claim: claim,
+        })
+    }
+
+    /// Where it listens; the ports are real even if the configuration asked for any.
+    #[must_use]
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Serves until `stop`, then finishes what is under way.
+    pub async fn serve(self, stop: impl Future<Output = ()>) {
+        let Self { public, ops, desk, view, addresses, _claim } = self;
+        let Addresses { public: listen, ops: ops_listen } = addresses;
+        tracing::info!(%listen, %ops_listen, version = env!("CARGO_PKG_VERSION"), "listening");
+
+        let sweeper = tokio::spawn(sweep(view.store.clone()));
+        let stopping = Arc::clone(&view.stopping);
+        let (ops_stop, ops_stopped) = oneshot::channel::<()>();
+        let ops = tokio::spawn(ops.serve(
+            move |request| view.clone().answer(request),
+            async { drop(ops_stopped.await) },
+            OPS_GRACE,
+        ));
+        let handler = move |request| {
+            let desk = Arc::clone(&desk);
+            async move { route::answer(&*desk, request).await }
+        };
+        let drained = public.serve(handler, announce(stop, stopping), GRACE).await;
+        // The operator can see what is happening until the very end.
+        drop(ops_stop);
+        let _ = ops.await;
+        sweeper.abort();
+        tracing::info!(drained, "stopped");
+    }
+}
+
+async fn bind(
+    variable: &'static str,
+    address: SocketAddr,
+    connections: u32,
+    idle: Duration,
+) -> Result<(Listener, SocketAddr), ConfigError> {
+    let unusable = |error: std::io::Error| ConfigError {
+        variable,
+        expected: "an address to listen on",
+        found: format!("{address} ({error})"),
+    };
+    let listener = Listener::bind(address, connections, idle).await.map_err(unusable)?;
+    let address = listener.address().map_err(unusable)?;
+    Ok((listener, address))
+}
+
+/// Waits for `stop` and says so, before anything else happens.
+async fn announce(stop: impl Future<Output = ()>, stopping: Arc<AtomicBool>) {
+    stop.await;
+    stopping.store(true, Ordering::Relaxed);
+    tracing::info!("stopping");
+}
+
+async fn sweep(store: Store) {
+    let mut ticks = interval(SWEEP);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = spent::forget(&store, UnixTime::now()).await {
+            tracing::error!(%error, "spent assertions were not swept");
+        }
+    }
+}

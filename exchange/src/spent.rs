@@ -1,0 +1,55 @@
+//! Assertions that were accepted once and never will be again.
+
+use std::time::Duration;
+
+use rusqlite::params;
+
+use crate::{
+    store::{Store, StoreError},
+    time::UnixTime,
+};
+
+/// How much longer than it could be valid a spent `jti` is kept, should the clock be set back.
+const MARGIN: Duration = Duration::from_secs(600);
+
+/// Spends `jti` durably; whether this was the first time. The assertion it belongs to cannot be
+/// valid after `valid_until`.
+pub async fn spend(store: &Store, jti: &str, valid_until: UnixTime) -> Result<bool, StoreError> {
+    let jti = jti.to_owned();
+    let keep_until = valid_until.plus(MARGIN).as_sql();
+    store
+        .write(move |connection| {
+            let spend = "INSERT INTO spent_jti (jti, keep_until) VALUES (?1, ?2)
+                         ON CONFLICT DO NOTHING";
+            Ok(connection.prepare_cached(spend)?.execute(params![jti, keep_until])? == 1)
+        })
+        .await
+}
+
+/// Forgets what is too old to matter; how much that was.
+pub async fn forget(store: &Store, now: UnixTime) -> Result<usize, StoreError> {
+    let now = now.as_sql();
+    store
+        .write(move |connection| {
+            Ok(connection.execute("DELETE FROM spent_jti WHERE keep_until < ?1", [now])?)
+        })
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_jti_is_spent_once_and_forgotten_when_it_cannot_matter() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("t.db")).unwrap();
+        let until = UnixTime::from_secs(1000);
+        assert!(spend(&store, "a", until).await.unwrap());
+        assert!(!spend(&store, "a", until).await.unwrap());
+        assert_eq!(forget(&store, until.plus(MARGIN)).await.unwrap(), 0);
+        assert!(!spend(&store, "a", until).await.unwrap());
+        let late = until.plus(MARGIN).plus(Duration::from_secs(1));
+        assert_eq!(forget(&store, late).await.unwrap(), 1);
+    }
+}

@@ -1,0 +1,40 @@
+//! Time as an argument.
+
+use std::time::{Duration, SystemTime};
+
+/// A moment in whole seconds since 1970-01-01T00:00:00Z, without leap seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnixTime(u64);
+
+impl UnixTime {
+    /// What the machine's clock says.
+    #[must_use]
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self(since.map_or(0, |since| since.as_secs()))
+    }
+
+    /// The moment `s` seconds after 1970.
+    #[must_use]
+    pub const fn from_secs(s: u64) -> Self {
+        Self(s)
+    }
+
+    /// Seconds since 1970.
+    #[must_use]
+    pub const fn as_secs(self) -> u64 {
+        self.0
+    }
+
+    /// The moment as SQLite keeps it; the end of its time if there is none.
+    #[must_use]
+    pub fn as_sql(self) -> i64 {
+        i64::try_from(self.0).unwrap_or(i64::MAX)
+    }
+
+    /// The moment `duration` later, in whole seconds.
+    #[must_use]
+    pub const fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration.as_secs()))
+    }
+}

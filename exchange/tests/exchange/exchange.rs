@@ -1,0 +1,131 @@
+//! An exchange in this process, with a gate in front of it.
+
+use std::time::Duration;
+
+use kombi_exchange::{
+    address::Reach,
+    assertion::GateKey,
+    config::{Config, Limits},
+    data_dir::DataDir,
+    instance::{InstanceId, InstanceUrl, Subject},
+    outbound::system_lookup,
+    registry::{NewInstance, Registry},
+    seal::{HookKey, Seal},
+    server::{Addresses, Server},
+    store::Store,
+    time::UnixTime,
+};
+use kombi_spec::{code::Code, header, problem::Problem};
+use reqwest::{Client, Response};
+use tempfile::TempDir;
+use tokio::{sync::oneshot, task::JoinHandle};
+
+use crate::gate::Gate;
+
+const SEAL: [u8; 32] = [9; 32];
+
+pub(crate) struct Exchange {
+    pub(crate) gate: Gate,
+    pub(crate) addresses: Addresses,
+    pub(crate) data: TempDir,
+    pub(crate) client: Client,
+    stop: Option<oneshot::Sender<()>>,
+    served: Option<JoinHandle<()>>,
+}
+
+impl Exchange {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let gate = Gate::new(1);
+        let data = tempfile::tempdir().unwrap();
+        let mut config = Config {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            ops_listen: "127.0.0.1:0".parse().unwrap(),
+            data: data.path().to_owned(),
+            gate_keys: vec![GateKey::parse(&gate.public()).unwrap()],
+            seal: Seal::new(&SEAL).unwrap(),
+            clock_skew: Duration::from_secs(5),
+            instance_timeout: Duration::from_secs(2),
+            max_connections: 256,
+            limits: Limits::default(),
+            lookup: system_lookup,
+        };
+        change(&mut config);
+        let server = Server::bind(config).await.unwrap();
+        let addresses = server.addresses();
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(server.serve(async { drop(stopped.await) }));
+        let client = client();
+        Self { gate, addresses, data, client, stop: Some(stop), served: Some(served) }
+    }
+
+    /// Registers an instance of the person `owner`, beside the running exchange as the command
+    /// line does.
+    pub(crate) async fn register(&self, id: &str, url: &str, reach: Reach) -> HookKey {
+        let database = DataDir::open(self.data.path()).unwrap().database();
+        let store = Store::open(&database).unwrap();
+        let registry = Registry::open(store, Seal::new(&SEAL).unwrap()).await.unwrap();
+        let new = NewInstance {
+            id: InstanceId::parse(id).unwrap(),
+            url: InstanceUrl::parse(url, reach).unwrap(),
+            owner: Subject::parse("owner").unwrap(),
+            members: ["member"].map(|sub| Subject::parse(sub).unwrap()).into(),
+        };
+        registry.add(new, UnixTime::now()).await.unwrap()
+    }
+
+    pub(crate) fn url(&self, instance: &str) -> String {
+        format!("http://{}/sso/instances/{instance}/session", self.addresses.public)
+    }
+
+    /// Logs `sub` into `instance` with an assertion made for that.
+    pub(crate) async fn login(&self, sub: &str, instance: &str) -> Response {
+        self.present(&self.gate.assertion(sub, instance), instance).await
+    }
+
+    /// Asks for a session in `instance` with this assertion.
+    pub(crate) async fn present(&self, assertion: &str, instance: &str) -> Response {
+        let request = self.client.post(self.url(instance)).header(header::ASSERTION, assertion);
+        request.send().await.unwrap()
+    }
+
+    /// What the operator's listener says under `path`.
+    pub(crate) async fn ops(&self, path: &str) -> (u16, String) {
+        let url = format!("http://{}{path}", self.addresses.ops);
+        let response = self.client.get(url).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    /// Tells it to stop; the future ends when it has.
+    pub(crate) fn stop(&mut self) -> JoinHandle<()> {
+        drop(self.stop.take());
+        self.served.take().unwrap()
+    }
+}
+
+/// A client like the gateway: it follows nothing and asks nobody.
+pub(crate) fn client() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
+/// The problem document in `response`, after a look at what every refusal must have.
+pub(crate) async fn refusal(response: Response) -> Problem {
+    let status = response.status().as_u16();
+    let headers = response.headers().clone();
+    assert_eq!(headers["content-type"], "application/problem+json");
+    assert_eq!(headers["cache-control"], "no-store");
+    assert_eq!(headers.contains_key("www-authenticate"), status == 401);
+    assert_eq!(headers.contains_key("retry-after"), status == 503);
+    let problem: Problem = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    assert_eq!(problem.status, status);
+    problem
+}
+
+/// The code of the refusal in `response`.
+pub(crate) async fn code(response: Response) -> Code {
+    refusal(response).await.code
+}

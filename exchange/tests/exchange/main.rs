@@ -1,0 +1,19 @@
+//! The exchange as its neighbours see it: the gate in front, instances behind, and the operator.
+
+// Fixtures may stop at the first surprise just as tests may.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod binary;
+mod exchange;
+mod gate;
+mod instance;
+
+mod assertions;
+mod command_line;
+mod durability;
+mod hook;
+mod isolation;
+mod limits;
+mod logins;
+mod operations;
+mod reach;
