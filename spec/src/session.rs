@@ -1,8 +1,12 @@
 //! What the exchange and the KombiSphere hook inside a KombiStack instance say to each other.
 //!
 //! The exchange sends `POST /api/kombisphere/session` with `{"request": JWS}`. The JWS is signed
-//! with HS256 and the instance's own key, and its payload is the whole request, so nothing in it
-//! can be exchanged for something else.
+//! with HS256 and the instance's own key, its header holds `alg` and at most `typ`, and its payload
+//! is the whole request, so nothing in it can be exchanged for something else.
+//!
+//! The hook answers 200 with PocketBase's `{token, record}` and how it came to the user in
+//! `meta.kombisphere` ([`Origin`]), which the exchange keeps to itself; or with a refusal
+//! ([`HookRefusal`]) in `data.code`; or 503 without a code where its environment is not set.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +19,15 @@ pub const REQUEST_ISSUER: &str = "kombi-exchange";
 /// How long a signed request lives, in seconds.
 pub const REQUEST_LIFETIME_S: u64 = 30;
 
-/// Length of an instance's key, in bytes.
+/// How far the clocks of exchange and instance may differ, in seconds.
+pub const CLOCK_SKEW_S: u64 = 5;
+
+/// Longest `jti` and longest `sub`, in characters.
+pub const MAX_ID_CHARS: usize = 255;
+
+/// Length of an instance's key, in bytes. It is handed over as base64url without padding, and the
+/// HMAC's key is that text (43 ASCII characters), not what it stands for: the hook's JavaScript
+/// cannot pass raw bytes on unchanged.
 pub const KEY_BYTES: usize = 32;
 
 /// The body of the call to the hook.
@@ -60,7 +72,7 @@ pub struct Session<Record> {
     pub record: Record,
 }
 
-/// How the hook came to the user it returned; `meta.kombisphere` of its answer.
+/// How the hook came to the user it returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
@@ -76,12 +88,12 @@ pub enum Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HookRefusal {
-    /// The signed request is malformed, stale, replayed, for another instance, or wrongly signed.
+    /// 401: the request is malformed, stale, replayed, for another instance, or wrongly signed.
     RequestInvalid,
-    /// A local user has the same e-mail address and may not be taken over.
+    /// 409: a local user has the same e-mail address and may not be taken over.
     AccountCollision,
-    /// The users collection requires something that the request does not carry.
+    /// 422: the users collection requires something that the request does not carry.
     AccountIncomplete,
-    /// The collection's `authRule` keeps the user out.
+    /// 403: the collection's `authRule`, or a hook of the instance's own, keeps the user out.
     AccountRefused,
 }

@@ -95,7 +95,8 @@ impl Start {
         let shipped = artifacts::source().join("exchange/kombistack");
         let mut command = Command::new(&self.binary);
         command
-            .args(["serve", "--http", &self.address.0])
+            // PocketBase takes a binary below a temporary folder for one in development.
+            .args(["serve", "--dev=false", "--http", &self.address.0])
             .arg("--dir")
             .arg(self.folder.join("pb_data"))
             .arg("--hooksDir")
