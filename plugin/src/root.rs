@@ -15,8 +15,9 @@ use proxy_wasm::{
 
 use crate::{host, log, request::Request, worker};
 
-/// How often to look whether keys are due.
-const TICK: Duration = Duration::from_secs(1);
+/// How often to look whether keys are due. A fetch takes two ticks, and the first request should
+/// find the keys there.
+const TICK: Duration = Duration::from_millis(250);
 
 /// The root context of one configured route.
 #[derive(Default)]
@@ -24,6 +25,9 @@ pub(crate) struct Root {
     gate: Option<Rc<Gate>>,
     /// Fetches under way, by the token of the call they wait for.
     fetches: BTreeMap<u32, (String, KeyFetch)>,
+    /// Fetches that go on at the next tick: a call made from the callback of a root context's
+    /// call kills the worker on Kong, which has freed the connection it would use.
+    due: Vec<(String, KeyFetch, HttpCall)>,
 }
 
 impl Root {
@@ -41,7 +45,7 @@ impl Root {
     fn advance(&mut self, issuer: String, mut fetch: KeyFetch, outcome: HttpOutcome) {
         let now = host::now();
         match fetch.advance(outcome) {
-            Ok(Progress::Call(call)) => self.call(issuer, fetch, &call),
+            Ok(Progress::Call(call)) => self.due.push((issuer, fetch, call)),
             Ok(Progress::Done(set)) => worker::with_keys(|keys| keys.accept(&issuer, set, now)),
             Err(error) => {
                 log::keys_not_refreshed(&issuer, &error);
@@ -70,6 +74,9 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         let Some(gate) = self.gate.clone() else { return };
+        for (issuer, fetch, call) in std::mem::take(&mut self.due) {
+            self.call(issuer, fetch, &call);
+        }
         let now = host::now();
         for issuer in gate.issuers() {
             let name = &issuer.url.text;

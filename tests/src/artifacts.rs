@@ -93,14 +93,22 @@ pub fn meta() -> Result<Value> {
 /// Builds a package of this workspace as it ships; returns the folder of the results.
 fn rust(what: &str, package: &str, args: &[&str]) -> Result<PathBuf> {
     let folder = target().join("cargo");
-    run(
-        what,
-        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["build", "--release", "--locked", "--package", package])
-            .args(args)
-            .env("CARGO_TARGET_DIR", &folder)
-            .current_dir(source()),
-    )?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What cargo tells this process about its own package would look like a change of the
+    // environment to some build scripts, and cost a rebuild at every other start.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| {
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        }) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+        .args(["build", "--release", "--locked", "--package", package])
+        .args(args)
+        .env("CARGO_TARGET_DIR", &folder)
+        .current_dir(source());
+    run(what, &mut cargo)?;
     let triple = args.last().copied().unwrap_or_default();
     Ok(folder.join(triple).join("release"))
 }

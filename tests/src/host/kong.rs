@@ -33,17 +33,20 @@ impl Kong {
         fs::create_dir_all(&prefix)?;
         let status = port::free()?;
         let declaration = run.write("kong.yml", routes)?;
-        let conf = run.write(
-            "kong.conf",
-            kong_conf(&[
-                ("prefix", text(&prefix)),
-                ("declarative_config", text(&declaration)),
-                ("wasm_filters_path", text(&artifacts.filters)),
-                ("proxy_listen", format!("127.0.0.1:{proxy}")),
-                ("status_listen", format!("127.0.0.1:{status}")),
-                ("nginx_worker_processes", "2".to_owned()),
-            ])?,
-        )?;
+        let mut overrides = vec![
+            ("prefix", text(&prefix)),
+            ("declarative_config", text(&declaration)),
+            ("wasm_filters_path", text(&artifacts.filters)),
+            ("proxy_listen", format!("127.0.0.1:{proxy}")),
+            ("status_listen", format!("127.0.0.1:{status}")),
+            ("nginx_worker_processes", "2".to_owned()),
+        ];
+        if nix::unistd::geteuid().is_root() {
+            // Started by root, the workers would become somebody who may not enter the private
+            // directory of this run.
+            overrides.push(("nginx_user", "root root".to_owned()));
+        }
+        let conf = run.write("kong.conf", kong_conf(&overrides)?)?;
         let kong = Self { command, prefix };
         kong.run(&["start".as_ref(), "-c".as_ref(), conf.as_os_str()])?;
         kong.wait_until_ready(&format!("http://127.0.0.1:{status}/status/ready")).await?;
