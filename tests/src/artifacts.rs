@@ -77,9 +77,17 @@ fn filters() -> Result<PathBuf> {
     let filters = target().join("filters");
     fs::create_dir_all(&filters)?;
     let wasm = format!("{FILTER}.wasm");
-    fs::copy(built.join(&wasm), filters.join(&wasm)).context("cannot install the filter")?;
-    fs::write(filters.join(format!("{FILTER}.meta.json")), format!("{:#}\n", meta()?))?;
+    install(&filters.join(&wasm), &fs::read(built.join(&wasm))?)?;
+    install(&filters.join(format!("{FILTER}.meta.json")), format!("{:#}\n", meta()?).as_bytes())?;
     Ok(filters)
+}
+
+/// Puts a file in its place whole, because a gateway of another run may be reading it.
+fn install(path: &Path, content: &[u8]) -> Result<()> {
+    let fresh = path.with_extension("new");
+    fs::write(&fresh, content)
+        .and_then(|()| fs::rename(&fresh, path))
+        .with_context(|| format!("cannot install {}", path.display()))
 }
 
 /// The filter's meta file: the schema that Kong checks configurations with.
