@@ -21,7 +21,7 @@ mod headers;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Kong,
-    /// Envoy, or another host without `kong.*` properties.
+    /// Envoy, or another host without nginx's variables.
     Other,
 }
 
@@ -29,16 +29,20 @@ thread_local! {
     static KIND: Cell<Option<Kind>> = const { Cell::new(None) };
 }
 
-/// The host, asked once. Only a request may ask: reading a property in a root context traps.
-fn kind_in_request() -> Kind {
-    KIND.get().unwrap_or_else(|| {
-        let kind = match hostcalls::get_property(vec!["kong", "version"]) {
-            Ok(Some(_)) => Kind::Kong,
-            _ => Kind::Other,
-        };
-        KIND.set(Some(kind));
-        kind
-    })
+/// Kong's id of the request, an nginx variable; `None` on another host. Only a request may ask:
+/// reading a property in a root context traps.
+///
+/// It also tells the hosts apart. Not a `kong.*` property: Kong reads those in Lua, and every so
+/// often a worker dies of it.
+fn kong_request_id() -> Option<Vec<u8>> {
+    if KIND.get() == Some(Kind::Other) {
+        return None;
+    }
+    let id = hostcalls::get_property(vec!["ngx", "kong_request_id"]).ok().flatten();
+    if KIND.get().is_none() {
+        KIND.set(Some(if id.is_some() { Kind::Kong } else { Kind::Other }));
+    }
+    id
 }
 
 /// The host's clock. On Kong it advances in steps of about 1 ms, between callbacks only.
@@ -73,10 +77,8 @@ pub(crate) fn request_head() -> Option<Head> {
         }
     }
     // Kong's id is its own; on Envoy the connection manager replaces what a client sent.
-    let id = match kind_in_request() {
-        Kind::Kong => hostcalls::get_property(vec!["ngx", "kong_request_id"]).ok().flatten(),
-        Kind::Other => forwarded_id,
-    };
+    let kong_id = kong_request_id();
+    let id = if KIND.get() == Some(Kind::Kong) { kong_id } else { forwarded_id };
     head.request_id = String::from_utf8(id?).ok().filter(|id| !id.is_empty())?;
     Some(head)
 }

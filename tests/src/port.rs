@@ -1,26 +1,29 @@
 //! Free ports on the loopback address.
 
 use std::{
+    hash::{BuildHasher, Hasher, RandomState},
     net::{Ipv4Addr, TcpListener},
-    process,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use anyhow::{Result, bail};
 
 /// Below the range from which the system takes the ports of outgoing connections, so that none
 /// of those takes a port between its choice and its use.
-const RANGE: std::ops::Range<u32> = 15_000..32_000;
+const RANGE: std::ops::Range<u16> = 15_000..32_000;
 
 /// A port that nothing listens on. Two calls in one process never return the same, and two
 /// processes look in different places.
 pub fn free() -> Result<u16> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let span = RANGE.end - RANGE.start;
+    static FIRST: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let span = u64::from(RANGE.end - RANGE.start);
     for _ in 0..span {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let offset = process::id().wrapping_mul(61).wrapping_add(step) % span;
-        let port = u16::try_from(RANGE.start + offset)?;
+        let offset = FIRST.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % span;
+        let port = RANGE.start + u16::try_from(offset)?;
         if is_free(port) {
             return Ok(port);
         }

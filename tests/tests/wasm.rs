@@ -19,7 +19,9 @@ fn no_wasm_bindgen_is_in_the_filters_tree() {
     assert!(tree.contains("proxy-wasm v"), "the tree was read: {tree}");
     for line in tree.lines() {
         let name = line.split(' ').next().unwrap();
-        assert!(!["wasm-bindgen", "js-sys", "web-sys"].contains(&name), "{line}");
+        assert!(!name.starts_with("wasm-bindgen") && name != "web-sys", "{line}");
+        // The one that is empty and lies in this tree.
+        assert!(name != "js-sys" || line.contains("plugin/no-js"), "{line}");
     }
 }
 
