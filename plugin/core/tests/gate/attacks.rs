@@ -7,7 +7,7 @@ use kombi_spec::code::Code;
 use serde_json::{Value, json};
 
 use crate::{
-    issuer::{Key, NOW_S, PROJECT, claims, key, with},
+    issuer::{Key, NOW_S, PROJECT, claims, key, signature, with},
     route::{Route, request},
 };
 
@@ -25,7 +25,7 @@ fn under_hmac(alg: &str, secret: &[u8]) -> String {
     let message = forged(&json!({"alg": alg, "kid": "rsa"}), "");
     let message = message.trim_end_matches('.');
     let key = EncodingKey::from_secret(secret);
-    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+    let signature = signature(message, &key, Algorithm::HS256);
     format!("{message}.{signature}")
 }
 

@@ -1,7 +1,9 @@
 //! An issuer: its keys, and tokens signed with them.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, EncodingKey, jwk::Jwk};
+use jsonwebtoken::{
+    Algorithm, EncodingKey, crypto::rust_crypto::DEFAULT_PROVIDER as BACKEND, jwk::EllipticCurve,
+};
 use serde_json::{Value, json};
 
 pub(crate) const URL: &str = "https://id.example";
@@ -16,7 +18,8 @@ pub(crate) const NOW_S: u64 = 1_800_000_000;
 pub(crate) struct Key {
     pub(crate) kid: &'static str,
     algorithm: Algorithm,
-    private: EncodingKey,
+    /// RSAPrivateKey of RFC 8017, or a private key in PKCS#8.
+    der: Vec<u8>,
 }
 
 impl Key {
@@ -31,36 +34,50 @@ impl Key {
             let sign: &[u8] = if number[0] < 0x80 { &[] } else { &[0] };
             fields.extend(der(0x02, &[sign, &number].concat()));
         }
-        let private = EncodingKey::from_rsa_der(&der(0x30, &fields));
-        Self { kid, algorithm, private }
+        Self { kid, algorithm, der: der(0x30, &fields) }
     }
 
     /// The P-256 key with a private number made of `seed`.
     pub(crate) fn p256(kid: &'static str, seed: u8) -> Self {
         let prefix = "MEECAQAwEwYHKoZIzj0CAQYIKoZIzj0DAQcEJzAlAgEBBCA";
         let pkcs8 = [URL_SAFE_NO_PAD.decode(prefix).unwrap(), vec![seed; 32]].concat();
-        Self { kid, algorithm: Algorithm::ES256, private: EncodingKey::from_ec_der(&pkcs8) }
+        Self { kid, algorithm: Algorithm::ES256, der: pkcs8 }
     }
 
     /// The P-384 key with a private number made of `seed`.
     pub(crate) fn p384(kid: &'static str, seed: u8) -> Self {
         let prefix = "ME4CAQAwEAYHKoZIzj0CAQYFK4EEACIENzA1AgEBBDA";
         let pkcs8 = [URL_SAFE_NO_PAD.decode(prefix).unwrap(), vec![seed; 48]].concat();
-        Self { kid, algorithm: Algorithm::ES384, private: EncodingKey::from_ec_der(&pkcs8) }
+        Self { kid, algorithm: Algorithm::ES384, der: pkcs8 }
     }
 
     /// The Ed25519 key with a private number made of `seed`.
     pub(crate) fn ed25519(kid: &'static str, seed: u8) -> Self {
         let prefix = "MC4CAQAwBQYDK2VwBCIEIA";
         let pkcs8 = [URL_SAFE_NO_PAD.decode(prefix).unwrap(), vec![seed; 32]].concat();
-        Self { kid, algorithm: Algorithm::EdDSA, private: EncodingKey::from_ed_der(&pkcs8) }
+        Self { kid, algorithm: Algorithm::EdDSA, der: pkcs8 }
     }
 
     /// The public key, as the issuer publishes it.
     pub(crate) fn public(&self) -> Value {
-        let mut jwk =
-            serde_json::to_value(Jwk::from_encoding_key(&self.private, self.algorithm).unwrap())
-                .unwrap();
+        let encode = |bytes: Vec<u8>| URL_SAFE_NO_PAD.encode(bytes);
+        let utils = &BACKEND.key_utils;
+        let mut jwk = match self.algorithm {
+            Algorithm::ES256 | Algorithm::ES384 => {
+                let read = utils.ec_pub_components_from_private_key;
+                let (curve, x, y) = read(&self.der, self.algorithm).unwrap();
+                json!({"kty": "EC", "crv": curve, "x": encode(x), "y": encode(y)})
+            }
+            Algorithm::EdDSA => {
+                let read = utils.ed_pub_components_from_private_key;
+                let x = read(&self.der, &EllipticCurve::Ed25519).unwrap();
+                json!({"kty": "OKP", "crv": "Ed25519", "x": encode(x)})
+            }
+            _ => {
+                let (n, e) = (utils.rsa_pub_components_from_private_key)(&self.der).unwrap();
+                json!({"kty": "RSA", "n": encode(n), "e": encode(e)})
+            }
+        };
         jwk["kid"] = self.kid.into();
         jwk["use"] = "sig".into();
         jwk["alg"] = json!(self.algorithm);
@@ -81,10 +98,20 @@ impl Key {
     pub(crate) fn sign_bytes(&self, header: &[u8], claims: &[u8]) -> String {
         let encode = |part| URL_SAFE_NO_PAD.encode::<&[u8]>(part);
         let message = format!("{}.{}", encode(header), encode(claims));
-        let signature =
-            jsonwebtoken::crypto::sign(message.as_bytes(), &self.private, self.algorithm).unwrap();
+        let private = match self.algorithm {
+            Algorithm::ES256 | Algorithm::ES384 => EncodingKey::from_ec_der(&self.der),
+            Algorithm::EdDSA => EncodingKey::from_ed_der(&self.der),
+            _ => EncodingKey::from_rsa_der(&self.der),
+        };
+        let signature = signature(&message, &private, self.algorithm);
         format!("{message}.{signature}")
     }
+}
+
+/// Signs with a backend of the issuer's own: the gate's need not know how to sign.
+pub(crate) fn signature(message: &str, private: &EncodingKey, algorithm: Algorithm) -> String {
+    let signer = (BACKEND.signer_factory)(&algorithm, private).unwrap();
+    URL_SAFE_NO_PAD.encode(signer.try_sign(message.as_bytes()).unwrap())
 }
 
 /// The key that most tests sign with: the fastest.
