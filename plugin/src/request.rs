@@ -31,8 +31,8 @@ impl Request {
     fn apply(&mut self, mut step: Step) -> Action {
         loop {
             match step {
-                Step::Forward(headers) => {
-                    let set = headers.iter().try_for_each(host::set_request_header);
+                Step::Forward(forward) => {
+                    let set = forward.headers.iter().try_for_each(host::set_request_header);
                     return match set {
                         Ok(()) => Action::Continue,
                         // Without its identity headers the request must not reach an upstream.

@@ -51,6 +51,10 @@ codes! {
     /// The token is not a JWS in compact form (RFC 7515 section 3.1), or its parts cannot be read.
     TokenMalformed = "token_malformed", 401, "the token is not a well-formed JWT",
         "Send the access token exactly as the issuer returned it; the application must use JWT access tokens.";
+    /// The issuer signed it, but as something other than an access token (RFC 8725 section 3.12):
+    /// an ID token, a logout token, or another security event.
+    NotAnAccessToken = "not_an_access_token", 401, "the token is not an access token",
+        "Send the access token of the token response, not the ID token.";
     /// The token's `alg` is not among those allowed for its issuer.
     AlgorithmRefused = "algorithm_refused", 401, "the token's algorithm is not accepted",
         "Use a token that the configured issuer signed; unsigned and symmetric tokens are never accepted.";
@@ -62,6 +66,9 @@ codes! {
         "Request the scope `urn:zitadel:iam:org:project:id:PROJECT_ID:aud` when signing in.";
     /// The token's `exp` is in the past.
     TokenExpired = "token_expired", 401, "the token has expired",
+        "Refresh the token or sign in again.";
+    /// The token's `iat` is longer ago than this route allows.
+    TokenTooOld = "token_too_old", 401, "the token was issued too long ago",
         "Refresh the token or sign in again.";
     /// The token's `nbf` or `iat` is in the future.
     TokenNotYetValid = "token_not_yet_valid", 401, "the token is not valid yet",
@@ -75,6 +82,15 @@ codes! {
     /// The token is valid, but the route needs roles that it does not carry.
     RoleMissing = "role_missing", 403, "a required role is missing",
         "Ask an administrator for the role; then sign in again.";
+    /// The route needs roles, and the token says nothing about roles.
+    RolesNotAsserted = "roles_not_asserted", 403, "roles are not asserted in this token",
+        "Enable \"Assert Roles on Authentication\" in the settings of the Zitadel project, or request the scope `urn:zitadel:iam:org:projects:roles`; if that is so, ask an administrator for the role; then sign in again.";
+    /// The user belongs to no organisation that the route admits, or the token does not say.
+    OrganisationForbidden = "organisation_forbidden", 403, "the user's organisation is not admitted here",
+        "Sign in as a member of an organisation admitted here, with the scope `urn:zitadel:iam:user:resourceowner`.";
+    /// The token was issued to somebody who acts for the user (`act`, RFC 8693 section 4.1).
+    DelegationRefused = "delegation_refused", 403, "acting on somebody's behalf is not allowed here",
+        "Use a token that the user obtained; the operator can allow delegated tokens on this route.";
     /// The client sent a header that only the gate may set.
     HeaderReserved = "header_reserved", 400, "the request carries a reserved header",
         "Remove every header whose name starts with x-kombi-.";

@@ -15,6 +15,9 @@ pub const ORGANISATION: &str = "x-kombi-org";
 /// The roles granted in the token, comma-separated, each percent-encoded where it must be.
 pub const ROLES: &str = "x-kombi-roles";
 
+/// The user's plan; absent when the token names none, or more than one.
+pub const PLAN: &str = "x-kombi-plan";
+
 /// The issuer that vouched for the user, the token's `iss`.
 pub const ISSUER: &str = "x-kombi-issuer";
 

@@ -1,7 +1,6 @@
 //! The exchange as a process, and its command line.
 
 use std::{
-    collections::BTreeSet,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU64, Ordering},
@@ -149,15 +148,7 @@ impl Exchange {
 
     /// An assertion for `POST url` in the name of `sub`, as the gate would make it.
     pub fn assertion(&self, sub: &str, url: &str) -> Result<String> {
-        let identity = Identity {
-            issuer: String::new(),
-            subject: sub.to_owned(),
-            organisation: None,
-            roles: BTreeSet::new(),
-            email: None,
-            email_verified: false,
-            name: None,
-        };
+        let identity = Identity { subject: sub.to_owned(), ..Identity::default() };
         let head = Head {
             method: "POST".to_owned(),
             path: url.parse::<Url>()?.path().to_owned(),

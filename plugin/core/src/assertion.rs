@@ -1,11 +1,14 @@
 //! Signing the assertion that upstreams trust: see [`kombi_spec::assertion`].
 
+mod reuse;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use kombi_spec::assertion::{Assertion, ISSUER, LIFETIME_S, TYP};
 use serde::Serialize;
 
 use crate::{identity::Identity, request::Head, time::UnixTime};
+use reuse::Reuse;
 
 /// What comes before the seed in an Ed25519 private key in PKCS#8 (RFC 8410 section 7).
 const PKCS8_PREFIX: [u8; 16] = [
@@ -30,7 +33,8 @@ pub struct Signer {
     /// The protected header, encoded once.
     header: String,
     audience: String,
-    bound: bool,
+    /// Where an assertion is good for any request, those that may be sent again.
+    unbound: Option<Reuse>,
 }
 
 impl Signer {
@@ -45,15 +49,17 @@ impl Signer {
         let kid = jsonwebtoken::jwk::Jwk::from_encoding_key(&key, Algorithm::EdDSA)?
             .thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256)?;
         let header = serde_json::json!({"alg": "EdDSA", "typ": TYP, "kid": kid}).to_string();
-        Ok(Self { key, header: URL_SAFE_NO_PAD.encode(header), audience, bound })
+        let unbound = (!bound).then(Reuse::default);
+        Ok(Self { key, header: URL_SAFE_NO_PAD.encode(header), audience, unbound })
     }
 
     /// The assertion that `identity` makes the request `head`; `None` only if the library fails
-    /// on a key that it accepted before.
+    /// on a key that it accepted before. One that is bound to no request may be sent again, with
+    /// the `jti` of the request that it was made for.
     #[must_use]
     pub fn sign(&self, identity: &Identity, head: &Head, now: UnixTime) -> Option<String> {
-        let bound_to = |part: &str| self.bound.then(|| part.to_owned());
-        self.sign_claims(&Assertion {
+        let bound_to = |part: &str| self.unbound.is_none().then(|| part.to_owned());
+        let claims = Assertion {
             iss: ISSUER.to_owned(),
             aud: self.audience.clone(),
             sub: identity.subject.clone(),
@@ -63,11 +69,15 @@ impl Signer {
             htm: bound_to(&head.method),
             htp: bound_to(&head.path),
             org: identity.organisation.clone(),
-            roles: identity.roles.iter().cloned().collect(),
+            roles: identity.roles.names().map(str::to_owned).collect(),
             email: identity.email.clone(),
             email_verified: identity.email_verified,
             name: identity.name.clone(),
-        })
+        };
+        match &self.unbound {
+            None => self.sign_claims(&claims),
+            Some(reuse) => reuse.or_sign(&claims, now, |claims| self.sign_claims(claims)),
+        }
     }
 
     /// Signs `claims` as they are.
@@ -94,11 +104,10 @@ mod tests {
         Identity {
             issuer: "https://id.example".to_owned(),
             subject: "27345".to_owned(),
-            organisation: None,
-            roles: ["user".to_owned()].into(),
+            roles: ["user".to_owned()].into_iter().collect(),
             email: Some("ada@example.com".to_owned()),
             email_verified: true,
-            name: None,
+            ..Identity::default()
         }
     }
 
@@ -139,6 +148,15 @@ mod tests {
     fn an_unbound_assertion_does_not() {
         let claims = assertion(false);
         assert_eq!((claims.htm, claims.htp), (None, None));
+    }
+
+    #[test]
+    fn only_an_unbound_assertion_is_sent_again() {
+        for (bound, again) in [(true, false), (false, true)] {
+            let signer = Signer::new(SEED, "upstream".to_owned(), bound).unwrap();
+            let sign = |s| signer.sign(&identity(), &head(), UnixTime::from_secs(s)).unwrap();
+            assert_eq!(sign(100) == sign(101), again);
+        }
     }
 
     #[test]

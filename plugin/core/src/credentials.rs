@@ -4,20 +4,43 @@ use kombi_spec::code::Code;
 
 use crate::{refusal::Refusal, request::Head};
 
-/// Longest accepted `Authorization` value in bytes. A token with many roles fits.
-const MAX_BYTES: usize = 16 * 1024;
+/// A bearer token, told apart by its looks. Only a JWT can be verified here; what an opaque token
+/// means, its issuer alone can say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bearer<'a> {
+    /// Something in parts, as every JWT is.
+    Jwt(&'a str),
+    /// Something in one piece, such as Zitadel's personal access tokens.
+    Opaque(&'a str),
+}
 
-/// The bearer token of `head`. Query parameters and cookies are not looked at.
-pub fn bearer(head: &Head) -> Result<&str, Refusal> {
+impl<'a> Bearer<'a> {
+    fn new(token: &'a str) -> Self {
+        if token.contains('.') { Self::Jwt(token) } else { Self::Opaque(token) }
+    }
+
+    /// The JWT; where opaque tokens are not allowed, they are refused.
+    pub fn jwt(self) -> Result<&'a str, Refusal> {
+        match self {
+            Self::Jwt(token) => Ok(token),
+            Self::Opaque(_) => Err(Refusal::new(
+                Code::TokenMalformed,
+                "the token is opaque, and here it must be a JWT; in Zitadel the application's \
+                 access token type decides, and personal access tokens are always opaque",
+            )),
+        }
+    }
+}
+
+/// The bearer token of `head`, of at most `max_bytes` bytes. Query parameters and cookies are not
+/// looked at.
+pub fn bearer(head: &Head, max_bytes: usize) -> Result<Bearer<'_>, Refusal> {
     let mut values = head.values("authorization");
     let Some(value) = values.next() else {
         return Err(Refusal::new(Code::TokenMissing, "no Authorization header was sent"));
     };
     if values.next().is_some() {
         return Err(malformed("more than one Authorization header was sent"));
-    }
-    if value.len() > MAX_BYTES {
-        return Err(malformed("the Authorization header is longer than 16 KiB"));
     }
     let value = std::str::from_utf8(value)
         .map_err(|_| malformed("the Authorization header is not text"))?;
@@ -31,10 +54,19 @@ pub fn bearer(head: &Head) -> Result<&str, Refusal> {
         ));
     }
     let token = token.trim_start_matches(' ');
+    if token.len() > max_bytes {
+        return Err(malformed(format!("the token is longer than {max_bytes} bytes")));
+    }
+    if token.starts_with('{') {
+        return Err(Refusal::new(
+            Code::TokenMalformed,
+            "the token is in JSON serialization, and only the compact one is read",
+        ));
+    }
     if token.is_empty() || !token.bytes().all(is_token68) {
         return Err(malformed("the Authorization header is not one bearer token"));
     }
-    Ok(token)
+    Ok(Bearer::new(token))
 }
 
 /// The characters of a bearer token: `token68` of RFC 9110 section 11.2.
@@ -42,7 +74,7 @@ const fn is_token68(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=')
 }
 
-fn malformed(detail: &str) -> Refusal {
+fn malformed(detail: impl Into<String>) -> Refusal {
     Refusal::new(Code::CredentialsMalformed, detail)
 }
 
@@ -60,31 +92,70 @@ mod tests {
         }
     }
 
+    const MAX_BYTES: usize = 1024;
+
     #[test]
     fn one_bearer_token_is_read_whatever_the_case_of_its_scheme() {
         for value in ["Bearer a.b-c_d~e+f/g=", "bearer a.b-c_d~e+f/g=", "BEARER   a.b-c_d~e+f/g="] {
             let head = head(&[value.as_bytes()]);
-            assert_eq!(bearer(&head).unwrap(), "a.b-c_d~e+f/g=");
+            assert_eq!(bearer(&head, MAX_BYTES).unwrap(), Bearer::Jwt("a.b-c_d~e+f/g="));
         }
     }
 
     #[test]
+    fn a_token_in_one_piece_is_opaque_and_no_jwt() {
+        let head = head(&[b"Bearer dGhlX3Rva2Vu"]);
+        let token = bearer(&head, MAX_BYTES).unwrap();
+        assert_eq!(token, Bearer::Opaque("dGhlX3Rva2Vu"));
+        let refusal = token.jwt().unwrap_err();
+        assert_eq!(refusal.code, Code::TokenMalformed);
+        assert!(refusal.detail.contains("access token type"), "{}", refusal.detail);
+    }
+
+    #[test]
+    fn a_token_may_be_as_long_as_configured() {
+        let longest = format!("Bearer {}.", "a".repeat(MAX_BYTES - 1));
+        assert!(bearer(&head(&[longest.as_bytes()]), MAX_BYTES).is_ok());
+        let longer = format!("{longest}a");
+        let refusal = bearer(&head(&[longer.as_bytes()]), MAX_BYTES).unwrap_err();
+        assert!(refusal.detail.contains("1024 bytes"), "{}", refusal.detail);
+    }
+
+    #[test]
     fn anything_else_is_refused() {
-        let long = format!("Bearer {}", "a".repeat(MAX_BYTES));
         let cases: &[(&[&[u8]], Code)] = &[
             (&[], Code::TokenMissing),
             (&[b"Basic dTpw"], Code::TokenMissing),
+            (&[b"DPoP a.b.c"], Code::TokenMissing),
             (&[b""], Code::CredentialsMalformed),
             (&[b"Bearer"], Code::CredentialsMalformed),
             (&[b"Bearer "], Code::CredentialsMalformed),
+            (&[b"Bearer\ta"], Code::CredentialsMalformed),
+            (&[b" Bearer a"], Code::TokenMissing),
             (&[b"Bearer a b"], Code::CredentialsMalformed),
+            (&[b"Bearer a\t"], Code::CredentialsMalformed),
             (&[b"Bearer a, Basic dTpw"], Code::CredentialsMalformed),
+            (&[b"Bearer a,Bearer b"], Code::CredentialsMalformed),
+            (&[b"Basic dTpw, Bearer a"], Code::TokenMissing),
             (&[b"Bearer \xff"], Code::CredentialsMalformed),
             (&[b"Bearer a", b"Bearer a"], Code::CredentialsMalformed),
-            (&[long.as_bytes()], Code::CredentialsMalformed),
+            (&[b"Bearer a", b"Basic dTpw"], Code::CredentialsMalformed),
+            (&[br#"Bearer {"payload":"e30"}"#], Code::TokenMalformed),
         ];
         for (values, code) in cases {
-            assert_eq!(bearer(&head(values)).unwrap_err().code, *code, "{values:?}");
+            assert_eq!(bearer(&head(values), MAX_BYTES).unwrap_err().code, *code, "{values:?}");
         }
+    }
+
+    #[test]
+    fn no_other_header_is_a_credential() {
+        let names = ["cookie", "proxy-authorization", "x-authorization", "authorization2"];
+        let headers = names.map(|name| (name.as_bytes().to_vec(), b"Bearer a.b.c".to_vec()));
+        let head = Head {
+            headers: headers.to_vec(),
+            path: "/?access_token=a.b.c".to_owned(),
+            ..Head::default()
+        };
+        assert_eq!(bearer(&head, MAX_BYTES).unwrap_err().code, Code::TokenMissing);
     }
 }

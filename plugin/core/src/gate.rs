@@ -13,7 +13,7 @@ use crate::{
     refusal::Refusal,
     request::Head,
     reserved,
-    step::{HttpCall, HttpOutcome, SetHeader, Step},
+    step::{Forward, HttpCall, HttpOutcome, SetHeader, Step},
     time::UnixTime,
     token::Token,
 };
@@ -89,12 +89,13 @@ impl Passage {
         })?;
         reserved::refuse_reserved(&self.head)?;
         let rules = match policy {
-            Policy::Public => return Ok(self.forward(Vec::new())),
+            Policy::Public => return Ok(self.forward(Vec::new(), None)),
             Policy::Authenticated(rules) => rules,
         };
-        let token = Token::parse(credentials::bearer(&self.head)?)?;
+        let bearer = credentials::bearer(&self.head, rules.max_token_bytes)?;
+        let token = Token::parse(bearer.jwt()?)?;
         let issuer = issuer_of(&token, rules)?;
-        token.check(issuer, rules.clock_skew, now)?;
+        token.check(issuer, &rules.validity, now)?;
         match keys.find(&issuer.url.text, &token.key_id, now) {
             Lookup::Found(key) => {
                 key.verify(&token)?;
@@ -145,7 +146,7 @@ impl Passage {
         match keys.find(name, &token.key_id, now) {
             Lookup::Found(key) => {
                 // The token may have expired while it waited.
-                token.check(issuer, rules.clock_skew, now)?;
+                token.check(issuer, &rules.validity, now)?;
                 key.verify(&token)?;
                 self.admit(rules, issuer, &token, now)
             }
@@ -166,27 +167,41 @@ impl Passage {
         now: UnixTime,
     ) -> Result<Step, Refusal> {
         let identity = Identity::of_verified(token, issuer)?;
-        if let Some(rule) = &rules.roles {
-            rule.check(&identity.roles)?;
-        }
         let mut headers = identity.headers();
+        if let Err(refusal) = rules.demands.check(&identity, &self.head.method) {
+            // Who calls is known in shadow mode too, but only an assertion says that they may.
+            return if rules.shadow {
+                Ok(self.forward(headers, Some(refusal)))
+            } else {
+                Err(refusal)
+            };
+        }
         if let Some(signer) = &rules.signer {
             let value = signer.sign(&identity, &self.head, now).ok_or_else(|| {
                 Refusal::new(Code::ConfigurationInvalid, "the assertion could not be signed")
             })?;
             headers.push(SetHeader { name: header::ASSERTION, value });
         }
-        Ok(self.forward(headers))
+        Ok(self.forward(headers, None))
     }
 
-    fn forward(&self, mut headers: Vec<SetHeader>) -> Step {
+    fn forward(&self, mut headers: Vec<SetHeader>, would_refuse: Option<Refusal>) -> Step {
         let value = self.head.request_id.clone();
         headers.push(SetHeader { name: header::REQUEST_ID, value });
-        Step::Forward(headers)
+        Step::Forward(Forward { headers, would_refuse })
     }
 
+    /// In shadow mode a refusal is told and the request goes on, as one without a token would on
+    /// a public route. A reserved header is refused even so: it would pass for one of ours.
     fn or_reply(&self, step: Result<Step, Refusal>) -> Step {
-        step.unwrap_or_else(|refusal| Step::Reply(refusal.into_reply(&self.head.request_id)))
+        step.unwrap_or_else(|refusal| {
+            let shadow = self.gate.policy.as_ref().is_ok_and(Policy::is_shadow);
+            if shadow && refusal.code != Code::HeaderReserved {
+                self.forward(Vec::new(), Some(refusal))
+            } else {
+                Step::Reply(refusal.into_reply_to(&self.head))
+            }
+        })
     }
 }
 

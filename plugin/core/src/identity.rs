@@ -1,16 +1,16 @@
 //! Who a verified token speaks of, and the headers that tell the upstream.
 
-use std::{collections::BTreeSet, fmt::Write};
+use std::fmt::Write;
 
 use kombi_spec::header;
 
-use crate::{config::Issuer, refusal::Refusal, roles, step::SetHeader, token::Token};
+use crate::{config::Issuer, refusal::Refusal, roles::Grants, step::SetHeader, token::Token};
 
 /// Zitadel's claim with the organisation that owns the user.
 const ORGANISATION_CLAIM: &str = "urn:zitadel:iam:user:resourceowner:id";
 
 /// A person or machine whose token was verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The issuer that vouches.
     pub issuer: String,
@@ -19,7 +19,11 @@ pub struct Identity {
     /// The organisation that owns the user.
     pub organisation: Option<String>,
     /// The roles granted.
-    pub roles: BTreeSet<String>,
+    pub roles: Grants,
+    /// The plan booked, if the token tells one.
+    pub plan: Option<String>,
+    /// Whether somebody else acts for the user (`act`, RFC 8693 section 4.1).
+    pub delegated: bool,
     /// The e-mail address, if the token carries it.
     pub email: Option<String>,
     /// Whether the issuer verified that address.
@@ -32,11 +36,14 @@ impl Identity {
     /// Reads the identity from a token; the caller has verified it against `issuer`.
     pub fn of_verified(token: &Token, issuer: &Issuer) -> Result<Self, Refusal> {
         let text = |name| token.string(name).map(|found| found.map(str::to_owned));
+        let roles = Grants::read(&token.claims, &issuer.roles);
         Ok(Self {
             issuer: issuer.url.text.clone(),
             subject: token.subject()?.to_owned(),
             organisation: text(ORGANISATION_CLAIM)?,
-            roles: roles::granted(&token.claims, issuer.project.as_deref()),
+            plan: issuer.plan.as_ref().and_then(|source| source.plan(&token.claims, &roles)),
+            roles,
+            delegated: token.claims.get("act").is_some_and(|actor| !actor.is_null()),
             email: text("email")?,
             email_verified: token.claims.get("email_verified").is_some_and(|v| v == true),
             name: text("name")?,
@@ -46,7 +53,7 @@ impl Identity {
     /// The plain identity headers.
     #[must_use]
     pub fn headers(&self) -> Vec<SetHeader> {
-        let roles: Vec<String> = self.roles.iter().map(|role| encode(role)).collect();
+        let roles: Vec<String> = self.roles.names().map(encode).collect();
         let mut headers = vec![
             SetHeader { name: header::SUBJECT, value: encode(&self.subject) },
             SetHeader { name: header::ISSUER, value: encode(&self.issuer) },
@@ -54,6 +61,9 @@ impl Identity {
         ];
         if let Some(organisation) = &self.organisation {
             headers.push(SetHeader { name: header::ORGANISATION, value: encode(organisation) });
+        }
+        if let Some(plan) = &self.plan {
+            headers.push(SetHeader { name: header::PLAN, value: encode(plan) });
         }
         headers
     }
@@ -83,10 +93,9 @@ mod tests {
             issuer: "https://id.example".to_owned(),
             subject: "27345".to_owned(),
             organisation: Some("1".to_owned()),
-            roles: ["user".to_owned(), "admin:tools".to_owned()].into(),
-            email: None,
-            email_verified: false,
-            name: None,
+            roles: ["user".to_owned(), "admin:tools".to_owned()].into_iter().collect(),
+            plan: Some("pro".to_owned()),
+            ..Identity::default()
         }
     }
 
@@ -100,6 +109,7 @@ mod tests {
         assert_eq!(header(&identity, "x-kombi-sub").as_deref(), Some("27345"));
         assert_eq!(header(&identity, "x-kombi-org").as_deref(), Some("1"));
         assert_eq!(header(&identity, "x-kombi-roles").as_deref(), Some("admin:tools,user"));
+        assert_eq!(header(&identity, "x-kombi-plan").as_deref(), Some("pro"));
         assert_eq!(header(&identity, "x-kombi-issuer").as_deref(), Some("https://id.example"));
     }
 
@@ -107,8 +117,9 @@ mod tests {
     fn no_claim_can_add_a_header_or_a_list_entry() {
         let identity = Identity {
             subject: "a\r\nx-kombi-roles: admin".to_owned(),
-            roles: ["a,admin".to_owned(), "grün%2C".to_owned()].into(),
+            roles: ["a,admin".to_owned(), "grün%2C".to_owned()].into_iter().collect(),
             organisation: None,
+            plan: Some("pro, ultra".to_owned()),
             ..identity()
         };
         assert_eq!(
@@ -116,6 +127,7 @@ mod tests {
             Some("a%0D%0Ax-kombi-roles:%20admin")
         );
         assert_eq!(header(&identity, "x-kombi-roles").as_deref(), Some("a%2Cadmin,gr%C3%BCn%252C"));
+        assert_eq!(header(&identity, "x-kombi-plan").as_deref(), Some("pro%2C%20ultra"));
         assert_eq!(header(&identity, "x-kombi-org"), None);
     }
 }

@@ -5,6 +5,7 @@
 //! tested and fuzzed natively.
 
 pub mod assertion;
+pub mod authorize;
 pub mod config;
 pub mod credentials;
 pub mod fetch;
@@ -13,6 +14,7 @@ pub mod identity;
 pub mod json;
 pub mod jwks;
 pub mod keys;
+pub mod plan;
 pub mod refusal;
 pub mod request;
 pub mod reserved;

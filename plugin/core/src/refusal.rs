@@ -1,9 +1,13 @@
 //! A refusal, and the answer that tells the client of it.
 
+mod grpc;
+
 use kombi_spec::{
     code::Code,
     problem::{MEDIA_TYPE, Problem},
 };
+
+use crate::request::Head;
 
 /// Why a request does not pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +18,8 @@ pub struct Refusal {
     pub detail: String,
     /// What lies behind it; for the log only.
     pub cause: Option<String>,
+    /// Who was refused, where a verified token says so; for the log only.
+    pub subject: Option<String>,
 }
 
 /// A whole answer to the client.
@@ -33,7 +39,7 @@ impl Refusal {
     /// A refusal with `code`, because of `detail`.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), cause: None }
+        Self { code, detail: detail.into(), cause: None, subject: None }
     }
 
     /// The same refusal, with what lies behind it, if anything does.
@@ -41,6 +47,22 @@ impl Refusal {
     pub fn because(mut self, cause: Option<impl std::fmt::Display>) -> Self {
         self.cause = cause.map(|cause| cause.to_string());
         self
+    }
+
+    /// The same refusal, of the user `subject`, whose token was verified.
+    #[must_use]
+    pub fn about(self, subject: &str) -> Self {
+        Self { subject: Some(subject.to_owned()), ..self }
+    }
+
+    /// The answer to the client that sent `head`, in the protocol that it speaks.
+    #[must_use]
+    pub fn into_reply_to(self, head: &Head) -> Reply {
+        if grpc::is_spoken_in(head) {
+            grpc::reply(self, &head.request_id)
+        } else {
+            self.into_reply(&head.request_id)
+        }
     }
 
     /// The answer to the client: a problem document, with the challenge that belongs to it.
@@ -68,7 +90,10 @@ impl Refusal {
         let error = match self.code {
             Code::TokenMissing => return Some(format!("Bearer realm=\"{REALM}\"")),
             Code::CredentialsMalformed => "invalid_request",
-            Code::RoleMissing => "insufficient_scope",
+            Code::RoleMissing
+            | Code::RolesNotAsserted
+            | Code::OrganisationForbidden
+            | Code::DelegationRefused => "insufficient_scope",
             code if code.status() == 401 => "invalid_token",
             _ => return None,
         };
@@ -114,7 +139,11 @@ mod tests {
         for (code, challenged) in [
             (Code::TokenMissing, true),
             (Code::SignatureInvalid, true),
+            (Code::NotAnAccessToken, true),
             (Code::RoleMissing, true),
+            (Code::RolesNotAsserted, true),
+            (Code::OrganisationForbidden, true),
+            (Code::DelegationRefused, true),
             (Code::HeaderReserved, false),
             (Code::KeysUnavailable, false),
         ] {

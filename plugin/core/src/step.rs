@@ -2,17 +2,26 @@
 
 use std::time::Duration;
 
-use crate::refusal::Reply;
+use crate::refusal::{Refusal, Reply};
 
 /// What happens next with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Send the request to its upstream, with these headers set.
-    Forward(Vec<SetHeader>),
+    /// Send the request to its upstream.
+    Forward(Forward),
     /// Answer the client; the upstream never sees the request.
     Reply(Reply),
     /// Make this call and come back with its outcome.
     Call(HttpCall),
+}
+
+/// How a request goes on to its upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forward {
+    /// The headers to set.
+    pub headers: Vec<SetHeader>,
+    /// Why the request would not pass, on a route in shadow mode: to be logged and counted.
+    pub would_refuse: Option<Refusal>,
 }
 
 /// Sets a header, in place of any value it had.

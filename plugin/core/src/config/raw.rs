@@ -1,0 +1,142 @@
+//! The configuration as it is written; see `spec/kombi_gate.schema.json`.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::roles::RawRoles;
+use super::{ConfigError, Rules, given, invalid, issuer::RawIssuer, list::List, names, non_empty};
+use crate::{assertion::Signer, authorize::Demands, token::Validity};
+
+/// How far clocks may differ, unless the configuration says otherwise.
+const DEFAULT_CLOCK_SKEW_S: u64 = 5;
+
+/// Longest token in bytes, unless the configuration says otherwise.
+const DEFAULT_TOKEN_BYTES: usize = 16 * 1024;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPolicy {
+    #[serde(default)]
+    pub(super) access: RawAccess,
+    #[serde(default)]
+    issuers: List<RawIssuer>,
+    #[serde(default, deserialize_with = "given")]
+    roles: Option<RawRoles>,
+    #[serde(default, deserialize_with = "given")]
+    organisations: Option<List<String>>,
+    #[serde(default, deserialize_with = "given")]
+    allow_act: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    assertion: Option<RawAssertion>,
+    #[serde(default, deserialize_with = "given")]
+    clock_skew_s: Option<u64>,
+    #[serde(default, deserialize_with = "given")]
+    max_age_s: Option<u64>,
+    #[serde(default, deserialize_with = "given")]
+    max_token_bytes: Option<usize>,
+    #[serde(default, deserialize_with = "given")]
+    shadow: Option<bool>,
+}
+
+#[derive(Deserialize, Default, Clone, Copy, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawAccess {
+    Public,
+    #[default]
+    Authenticated,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAssertion {
+    audience: String,
+    signing_key: String,
+    #[serde(default)]
+    bind: RawBind,
+}
+
+#[derive(Deserialize, Default, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum RawBind {
+    #[default]
+    Request,
+    Nothing,
+}
+
+impl RawPolicy {
+    /// A public route has no rules: one that is there shows that something else was meant.
+    pub(super) fn refuse_rules(&self) -> Result<(), ConfigError> {
+        for (field, given) in [
+            ("roles", self.roles.is_some()),
+            ("organisations", self.organisations.is_some()),
+            ("allow_act", self.allow_act.is_some()),
+            ("assertion", self.assertion.is_some()),
+            ("max_age_s", self.max_age_s.is_some()),
+            ("shadow", self.shadow.is_some()),
+        ] {
+            if given {
+                return Err(invalid(field, "makes no sense on a route with access: public"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl TryFrom<RawPolicy> for Rules {
+    type Error = ConfigError;
+
+    fn try_from(raw: RawPolicy) -> Result<Self, ConfigError> {
+        let issuers = raw
+            .issuers
+            .0
+            .into_iter()
+            .enumerate()
+            .map(|(index, issuer)| issuer.parse(&format!("issuers[{index}]")))
+            .collect::<Result<Vec<_>, _>>()?;
+        let issuers = non_empty("issuers", issuers)?;
+        for (index, issuer) in issuers.iter().enumerate() {
+            if issuers.iter().take(index).any(|earlier| earlier.url.text == issuer.url.text) {
+                return Err(invalid("issuers", format!("{} is there twice", issuer.url.text)));
+            }
+        }
+        let organisations = raw.organisations.map(|list| names("organisations", list));
+        let clock_skew_s = raw.clock_skew_s.unwrap_or(DEFAULT_CLOCK_SKEW_S);
+        if clock_skew_s > 300 {
+            return Err(invalid("clock_skew_s", "expected at most 300"));
+        }
+        if raw.max_age_s.is_some_and(|age| !(1..=31_536_000).contains(&age)) {
+            return Err(invalid("max_age_s", "expected between 1 and 31536000"));
+        }
+        let max_token_bytes = raw.max_token_bytes.unwrap_or(DEFAULT_TOKEN_BYTES);
+        if !(1024..=65_536).contains(&max_token_bytes) {
+            return Err(invalid("max_token_bytes", "expected between 1024 and 65536"));
+        }
+        Ok(Self {
+            issuers,
+            max_token_bytes,
+            validity: Validity {
+                clock_skew: Duration::from_secs(clock_skew_s),
+                max_age: raw.max_age_s.map(Duration::from_secs),
+            },
+            demands: Demands {
+                roles: raw.roles.map(RawRoles::parse).transpose()?,
+                organisations: organisations.transpose()?.unwrap_or_default(),
+                delegation: raw.allow_act.unwrap_or(false),
+            },
+            signer: raw.assertion.map(RawAssertion::parse).transpose()?,
+            shadow: raw.shadow.unwrap_or(false),
+        })
+    }
+}
+
+impl RawAssertion {
+    fn parse(self) -> Result<Signer, ConfigError> {
+        if self.audience.is_empty() {
+            return Err(invalid("assertion.audience", "expected the upstream's name"));
+        }
+        let bound = self.bind == RawBind::Request;
+        Signer::new(&self.signing_key, self.audience, bound)
+            .map_err(|error| invalid("assertion.signing_key", error.to_string()))
+    }
+}

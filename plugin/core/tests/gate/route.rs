@@ -1,0 +1,137 @@
+//! A route behind the gate, and requests to it.
+
+use std::rc::Rc;
+
+use kombi_gate_core::{
+    gate::{Gate, Passage},
+    jwks::KeySet,
+    keys::KeyStore,
+    refusal::{Refusal, Reply},
+    request::Head,
+    step::{Forward, Step},
+    time::UnixTime,
+};
+use kombi_spec::code::Code;
+use serde_json::{Value, json};
+
+use crate::issuer::{self, Key, NOW_S, PROJECT};
+
+/// A seed for assertions: RFC 8037 appendix A.1.
+pub(crate) const SIGNING_KEY: &str = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
+
+/// A configured route, with the keys of its issuers.
+pub(crate) struct Route {
+    gate: Rc<Gate>,
+    keys: KeyStore,
+}
+
+impl Route {
+    /// A route with the ordinary issuer and key, and more configuration.
+    pub(crate) fn new(more: &Value) -> Self {
+        let mut configuration = json!({"issuers": [{
+            "issuer": issuer::URL,
+            "audiences": [PROJECT],
+            "algorithms": ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"],
+            "project": PROJECT,
+        }]});
+        for (name, value) in more.as_object().unwrap() {
+            configuration[name] = value.clone();
+        }
+        Self::with_keys(&configuration, &[(issuer::URL, &[issuer::key()])])
+    }
+
+    /// The ordinary route whose issuer has these keys.
+    pub(crate) fn with_issuers_keys(keys: &[Key]) -> Self {
+        let mut route = Self::new(&json!({}));
+        route.publish(issuer::URL, keys);
+        route
+    }
+
+    /// A route with any configuration and issuers.
+    pub(crate) fn with_keys(configuration: &Value, issuers: &[(&str, &[Key])]) -> Self {
+        let gate = Rc::new(Gate::new(configuration.to_string().as_bytes()));
+        let mut route = Self { gate, keys: KeyStore::default() };
+        for (url, keys) in issuers {
+            route.publish(url, keys);
+        }
+        route
+    }
+
+    fn publish(&mut self, url: &str, keys: &[Key]) {
+        let keys: Vec<Value> = keys.iter().map(Key::public).collect();
+        let set = KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap();
+        self.keys.accept(url, set, now());
+    }
+
+    /// What becomes of a request.
+    pub(crate) fn send(&self, head: Head) -> Step {
+        Passage::begin(Rc::clone(&self.gate), head, &self.keys, now()).1
+    }
+
+    /// What becomes of a GET with this token.
+    pub(crate) fn get(&self, token: &str) -> Step {
+        self.send(request("GET", &[("authorization", &format!("Bearer {token}"))]))
+    }
+
+    /// The code of the refusal of a GET with this token, if it is refused.
+    pub(crate) fn code(&self, token: &str) -> Option<Code> {
+        code(&self.get(token))
+    }
+
+    /// The code of the refusal of a request with ordinary claims and `roles`, if it is refused.
+    pub(crate) fn code_for(&self, method: &str, roles: &[&str]) -> Option<Code> {
+        let token = issuer::key().token(&issuer::with_roles(roles));
+        let authorization = format!("Bearer {token}");
+        code(&self.send(request(method, &[("authorization", &authorization)])))
+    }
+}
+
+pub(crate) fn now() -> UnixTime {
+    UnixTime::from_secs(NOW_S)
+}
+
+/// A request with these headers.
+pub(crate) fn request(method: &str, headers: &[(&str, &str)]) -> Head {
+    Head {
+        method: method.to_owned(),
+        path: "/x".to_owned(),
+        headers: headers
+            .iter()
+            .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+            .collect(),
+        request_id: "r1".to_owned(),
+    }
+}
+
+pub(crate) fn code(step: &Step) -> Option<Code> {
+    match step {
+        Step::Forward(_) => None,
+        Step::Reply(reply) => Some(reply.refusal.code),
+        // No key is known for the token, and the issuer would be asked.
+        Step::Call(_) => Some(Code::KeyUnknown),
+    }
+}
+
+pub(crate) fn forwarded(step: Step) -> Forward {
+    match step {
+        Step::Forward(forward) => forward,
+        other => panic!("not forwarded: {other:?}"),
+    }
+}
+
+pub(crate) fn refused(step: Step) -> Reply {
+    match step {
+        Step::Reply(reply) => reply,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// The value that the upstream sees of a header set by the gate.
+pub(crate) fn header<'a>(forward: &'a Forward, name: &str) -> Option<&'a str> {
+    forward.headers.iter().find(|header| header.name == name).map(|header| header.value.as_str())
+}
+
+/// Why the request would not have passed.
+pub(crate) fn would_refuse(forward: &Forward) -> Option<Code> {
+    forward.would_refuse.as_ref().map(|Refusal { code, .. }| *code)
+}
