@@ -52,6 +52,7 @@ impl KeySet {
         struct Document {
             keys: Vec<Value>,
         }
+        kombi_gate_crypto::install();
         let document: Document = serde_json::from_slice(bytes)?;
         if document.keys.len() > MAX_KEYS {
             return Err(JwksError::TooManyKeys);
