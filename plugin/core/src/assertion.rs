@@ -45,6 +45,7 @@ impl Signer {
         if seed.len() != 32 {
             return Err(SigningKeyError::Malformed);
         }
+        kombi_gate_crypto::install();
         let key = EncodingKey::from_ed_der(&[PKCS8_PREFIX.as_slice(), &seed].concat());
         let kid = jsonwebtoken::jwk::Jwk::from_encoding_key(&key, Algorithm::EdDSA)?
             .thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256)?;

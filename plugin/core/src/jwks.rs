@@ -60,6 +60,7 @@ impl KeySet {
         if bytes.len() > MAX_BYTES {
             return Err(JwksError::TooLarge);
         }
+        kombi_gate_crypto::install();
         let document: Document = serde_json::from_slice(bytes)?;
         if document.keys.len() > MAX_KEYS {
             return Err(JwksError::TooManyKeys);

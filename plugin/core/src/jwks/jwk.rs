@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::VerifyingKey;
 
-/// Smallest RSA modulus in bits (RFC 7518 section 3.3), and the largest: the backend verifies no
-/// larger one, and a token must not cost us more.
+/// Smallest RSA modulus in bits (RFC 7518 section 3.3), and the largest: one of 8192 bits would cost
+/// the gateway sixteen times as much a token.
 const RSA_MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 
 /// The members of a JWK that matter here (RFC 7517 section 4, RFC 7518 section 6, RFC 8037).

@@ -1,0 +1,25 @@
+//! The signatures of tokens: a [`CryptoProvider`] for `jsonwebtoken` in pure Rust that is fast
+//! inside WebAssembly.
+//!
+//! Only what a gate needs is here: verifying RS, PS, ES256, ES384 and EdDSA with public keys, and
+//! signing with Ed25519. HMAC and every other private key are refused. All of it handles public
+//! values but Ed25519 signing, so only that has to be, and is, constant-time.
+
+mod ecdsa;
+mod ed25519;
+mod hash;
+mod pkcs1;
+mod provider;
+mod pss;
+mod rsa;
+
+use jsonwebtoken::crypto::CryptoProvider;
+
+pub use provider::PROVIDER;
+
+/// Makes this crate the provider of `jsonwebtoken` in the whole process. Cheap, and safe to
+/// repeat; a provider that was chosen earlier stays.
+pub fn install() {
+    // An error says that there is a provider already, most often this one.
+    let _ = CryptoProvider::install_default(&PROVIDER);
+}
