@@ -3,6 +3,8 @@
 //! Its JSON Schema, which Kong checks first, is `spec/kombi_gate.schema.json`; hosts without
 //! schema checks get the same strictness from here.
 
+mod keys;
+
 use std::{fmt, time::Duration};
 
 use http::Uri;
@@ -13,6 +15,8 @@ use crate::{
     assertion::{Signer, SigningKeyError},
     roles::RoleRule,
 };
+pub use keys::KeyTerms;
+use keys::RawKeys;
 
 /// How far clocks may differ, unless the configuration says otherwise.
 const DEFAULT_CLOCK_SKEW_S: u64 = 5;
@@ -31,6 +35,8 @@ pub struct Rules {
     pub issuers: Vec<Issuer>,
     /// The roles needed, if any.
     pub roles: Option<RoleRule>,
+    /// For how long the issuers' keys are used.
+    pub keys: KeyTerms,
     /// Signs an assertion for the upstream, if it wants one.
     pub signer: Option<Signer>,
     /// How far clocks may differ.
@@ -117,6 +123,8 @@ struct RawPolicy {
     #[serde(default)]
     issuers: List<RawIssuer>,
     roles: Option<RawRoles>,
+    #[serde(default)]
+    keys: RawKeys,
     assertion: Option<RawAssertion>,
     clock_skew_s: Option<u64>,
 }
@@ -228,12 +236,13 @@ impl TryFrom<RawPolicy> for Rules {
                 non_empty("roles.any_of", roles.any_of.0).map(|any_of| RoleRule { any_of })
             })
             .transpose()?;
+        let keys = raw.keys.parse()?;
         let signer = raw.assertion.map(RawAssertion::parse).transpose()?;
         let clock_skew = Duration::from_secs(raw.clock_skew_s.unwrap_or(DEFAULT_CLOCK_SKEW_S));
         if clock_skew > Duration::from_secs(300) {
             return Err(invalid("clock_skew_s", "expected at most 300"));
         }
-        Ok(Self { issuers, roles, signer, clock_skew })
+        Ok(Self { issuers, roles, keys, signer, clock_skew })
     }
 }
 
@@ -358,6 +367,12 @@ mod tests {
                 "project": "273",
             }],
             "roles": {"any_of": ["admin:tools"]},
+            "keys": {
+                "min_fresh_s": 60,
+                "max_fresh_s": 600,
+                "usable_s": 3600,
+                "kong_status": "127.0.0.1:8007",
+            },
             "assertion": {
                 "audience": "kombi-exchange",
                 "signing_key": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
@@ -385,6 +400,7 @@ mod tests {
         assert_eq!(rules.issuers[0].algorithms, [Algorithm::RS256, Algorithm::EdDSA]);
         assert_eq!(rules.roles.unwrap().any_of, ["admin:tools"]);
         assert_eq!(rules.clock_skew, Duration::from_secs(7));
+        assert_eq!(rules.keys.usable, Duration::from_secs(3_600));
         assert!(rules.signer.is_some());
     }
 
@@ -409,6 +425,13 @@ mod tests {
             ("/issuers/0/audiences", json!([273]), "issuers[0].audiences"),
             ("/issuers/0/algorithms", json!(["HS256"]), "issuers[0].algorithms"),
             ("/issuers/0/algorithms", json!(["none"]), "issuers[0].algorithms"),
+            ("/keys/min_fresh_s", json!(9), "keys.min_fresh_s"),
+            ("/keys/max_fresh_s", json!(59), "keys.max_fresh_s"),
+            ("/keys/usable_s", json!(599), "keys.usable_s"),
+            ("/keys/usable_s", json!(604_801), "keys.usable_s"),
+            ("/keys/usable_s", json!("3600"), "keys.usable_s"),
+            ("/keys/kong_status", json!(""), "keys.kong_status"),
+            ("/keys/kong_status", json!("localhost"), "keys.kong_status"),
             ("/roles", json!({"any_of": []}), "roles.any_of"),
             ("/roles", json!({"anyof": ["a"]}), "anyof"),
             ("/assertion/signing_key", json!("AAAA"), "assertion.signing_key"),

@@ -5,6 +5,7 @@
 //! tested and fuzzed natively.
 
 pub mod assertion;
+pub mod cache;
 pub mod config;
 pub mod credentials;
 pub mod fetch;
@@ -20,3 +21,5 @@ pub mod roles;
 pub mod step;
 pub mod time;
 pub mod token;
+pub mod worker;
+pub mod zone;

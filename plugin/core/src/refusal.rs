@@ -14,6 +14,8 @@ pub struct Refusal {
     pub detail: String,
     /// What lies behind it; for the log only.
     pub cause: Option<String>,
+    /// Who was refused, where a verified token says so; for the log only.
+    pub subject: Option<String>,
 }
 
 /// A whole answer to the client.
@@ -33,7 +35,7 @@ impl Refusal {
     /// A refusal with `code`, because of `detail`.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), cause: None }
+        Self { code, detail: detail.into(), cause: None, subject: None }
     }
 
     /// The same refusal, with what lies behind it, if anything does.
@@ -41,6 +43,12 @@ impl Refusal {
     pub fn because(mut self, cause: Option<impl std::fmt::Display>) -> Self {
         self.cause = cause.map(|cause| cause.to_string());
         self
+    }
+
+    /// The same refusal, of the user `subject`, whose token was verified.
+    #[must_use]
+    pub fn about(self, subject: &str) -> Self {
+        Self { subject: Some(subject.to_owned()), ..self }
     }
 
     /// The answer to the client: a problem document, with the challenge that belongs to it.
