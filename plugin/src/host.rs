@@ -84,7 +84,9 @@ pub(crate) fn on_behalf_of(context_id: u32, root_id: u32, f: impl FnOnce()) {
     }
 }
 
-/// The name of the route that the request is on. Only a request may ask.
+/// The name of the route that the request is on. Only for on_http_request_headers: Kong answers
+/// for `kong.*` in Lua, in whatever coroutine ran last. In the callback of a call that is
+/// somebody else's, and when it goes on, the worker dies.
 pub(crate) fn route_name() -> String {
     let path = match kind_in_request() {
         Kind::Kong => vec!["kong", "route_name"],
@@ -102,6 +104,12 @@ pub(crate) fn now() -> UnixTime {
         .and_then(|since| u64::try_from(since.as_millis()).ok());
     // A host without a clock: at the end of time every token has expired.
     UnixTime::from_millis(ms.unwrap_or(u64::MAX))
+}
+
+/// The host's clock as fine as it goes, to tell how long something took.
+pub(crate) fn stopwatch() -> Duration {
+    let time = hostcalls::get_current_time().ok();
+    time.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default()
 }
 
 /// The head of the request in on_http_request_headers; `None` if the host does not tell it.

@@ -27,7 +27,8 @@ pub(crate) struct State {
     context_id: u32,
     gate: Rc<Gate>,
     passage: Option<Passage>,
-    began: Option<UnixTime>,
+    began: Duration,
+    route: String,
     /// What the call under way is for.
     awaited: Awaited,
 }
@@ -53,7 +54,14 @@ enum Next {
 impl Request {
     pub(crate) fn new(gate: Rc<Gate>, context_id: u32) -> Self {
         let awaited = Awaited::Answer;
-        let state = State { context_id, gate, passage: None, began: None, awaited };
+        let state = State {
+            context_id,
+            gate,
+            passage: None,
+            began: Duration::ZERO,
+            route: String::new(),
+            awaited,
+        };
         Self { state: Rc::new(RefCell::new(state)) }
     }
 
@@ -171,9 +179,9 @@ impl State {
     }
 
     fn answer(&self, reply: &Reply) -> Action {
-        let route = self.count(Some(reply.refusal.code));
+        self.count(Some(reply.refusal.code));
         let request_id = self.passage.as_ref().map_or("", Passage::request_id);
-        log::refused(&reply.refusal, &route, request_id);
+        log::refused(&reply.refusal, &self.route, request_id);
         let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         // A refusal that cannot be sent still stops the request.
         let _ = hostcalls::send_http_response(reply.status.into(), headers, Some(&reply.body));
@@ -186,12 +194,10 @@ impl State {
         self.answer(&failure(cause).into_reply(request_id))
     }
 
-    /// Counts the decision; returns the route's name.
-    fn count(&self, refused: Option<Code>) -> String {
-        let route = host::route_name();
-        let now = host::now();
-        meter::decided(&route, refused, now.since(self.began.unwrap_or(now)));
-        route
+    /// Counts the decision.
+    fn count(&self, refused: Option<Code>) {
+        let added = host::stopwatch().saturating_sub(self.began);
+        meter::decided(&self.route, refused, added);
     }
 }
 
@@ -208,7 +214,8 @@ impl HttpContext for Request {
     fn on_http_request_headers(&mut self, _header_count: usize, _end_of_stream: bool) -> Action {
         let step = {
             let mut state = self.state.borrow_mut();
-            state.began = Some(host::now());
+            state.began = host::stopwatch();
+            state.route = host::route_name();
             let Some(head) = host::request_head() else {
                 return state.refuse("the request's headers or id could not be read");
             };

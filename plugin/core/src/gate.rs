@@ -322,3 +322,6 @@ fn keys_unavailable() -> Refusal {
 fn keys_awaited() -> Refusal {
     Refusal::new(Code::KeysUnavailable, "the issuer's keys are being fetched")
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use crate::{
 
 /// Most requests of one worker that may wait for keys at a time. Whoever makes up key ids must
 /// not fill the worker with requests that wait.
-const SEATS: usize = 256;
+const SEATS: usize = 512;
 
 /// What one worker remembers, for all of its routes.
 #[derive(Default)]

@@ -79,7 +79,7 @@ fn tokens_that_differ_in_one_byte_anywhere_are_different_tokens() {
         let other = String::from_utf8(other).unwrap();
         assert!(recall(&mut cache, &other, 0).is_none(), "byte {index}");
     }
-    assert!(recall(&mut cache, &token[1..], 0).is_none());
+    assert!(recall(&mut cache, token.strip_prefix('e').unwrap(), 0).is_none());
     assert!(recall(&mut cache, &format!("x{token}"), 0).is_none());
     assert!(recall(&mut cache, "", 0).is_none());
     assert!(recall(&mut cache, &token, 0).is_some());
