@@ -3,7 +3,7 @@
 //! Headers are read as bytes: the SDK's readers panic at the first byte that is not UTF-8, which
 //! any client can send.
 
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
 
 use kombi_gate_core::{
     request::Head,
@@ -16,6 +16,13 @@ use proxy_wasm::{
 };
 
 mod headers;
+mod meter;
+mod waiting;
+mod zone;
+
+pub(crate) use meter::Metric;
+pub(crate) use waiting::FAST_TICK;
+pub(crate) use zone::zone;
 
 /// Which host runs the filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,9 +47,46 @@ fn kong_request_id() -> Option<Vec<u8>> {
     }
     let id = hostcalls::get_property(vec!["ngx", "kong_request_id"]).ok().flatten();
     if KIND.get().is_none() {
-        KIND.set(Some(if id.is_some() { Kind::Kong } else { Kind::Other }));
+        let kind = if id.is_some() { Kind::Kong } else { Kind::Other };
+        KIND.set(Some(kind));
+        zone::explore(kind);
     }
     id
+}
+
+/// How a request that waits comes back.
+pub(crate) enum Pause {
+    /// In on_http_call_response.
+    Call,
+    /// When the tick looks after it.
+    Tick,
+}
+
+/// Begins a pause of a request.
+pub(crate) fn pause(status_listener: &str, pause: Duration) -> Result<Pause, Status> {
+    match KIND.get() {
+        Some(Kind::Kong) => waiting::begin_on_kong(status_listener, pause).map(|_| Pause::Call),
+        _ => Ok(Pause::Tick),
+    }
+}
+
+/// Whether a request has found out what this host has.
+pub(crate) fn is_known() -> bool {
+    KIND.get().is_some()
+}
+
+/// Whether the tick resumes requests that wait.
+pub(crate) fn tick_resumes() -> bool {
+    KIND.get() == Some(Kind::Other)
+}
+
+/// Does `f` on behalf of the request `context_id`, from a callback of the root context
+/// `root_id`. Only where the tick resumes requests.
+pub(crate) fn on_behalf_of(context_id: u32, root_id: u32, f: impl FnOnce()) {
+    if hostcalls::set_effective_context(context_id).is_ok() {
+        f();
+        let _ = hostcalls::set_effective_context(root_id);
+    }
 }
 
 /// The host's clock. On Kong it advances in steps of about 1 ms, between callbacks only.
@@ -55,7 +99,16 @@ pub(crate) fn now() -> UnixTime {
     UnixTime::from_millis(ms.unwrap_or(u64::MAX))
 }
 
+/// The host's clock as fine as it goes, to tell how long something took.
+pub(crate) fn stopwatch() -> Duration {
+    let time = hostcalls::get_current_time().ok();
+    time.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default()
+}
+
 /// The head of the request in on_http_request_headers; `None` if the host does not tell it.
+///
+/// Every header's name must be seen, to find reserved ones in any spelling. That takes the whole
+/// map; with it at hand, asking for single headers as well would only cost more.
 pub(crate) fn request_head() -> Option<Head> {
     let mut head = Head::default();
     let mut forwarded_id = None;
@@ -127,7 +180,8 @@ pub(crate) fn call_outcome(header_count: usize, body_size: usize) -> HttpOutcome
         .and_then(|value| value.parse().ok());
     let Some(status) = status else { return failed(b"no status") };
     let body = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body_size);
-    HttpOutcome::Answer { status, body: body.ok().flatten().unwrap_or_default() }
+    let body = body.ok().flatten().unwrap_or_default();
+    HttpOutcome::Answer { status, cache_control: call_header("cache-control"), body }
 }
 
 fn call_header(name: &str) -> Option<Vec<u8>> {

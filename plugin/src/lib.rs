@@ -10,10 +10,11 @@
 
 mod host;
 mod log;
+mod meter;
 mod request;
 mod root;
 mod worker;
 
 proxy_wasm::main! {{
-    proxy_wasm::set_root_context(|_| Box::new(root::Root::default()));
+    proxy_wasm::set_root_context(|context_id| Box::new(root::Root::new(context_id)));
 }}

@@ -5,42 +5,69 @@ use kombi_gate_core::{config::ConfigError, fetch::FetchError, refusal::Refusal};
 use proxy_wasm::{hostcalls, types::LogLevel};
 use serde_json::{Value, json};
 
-/// A request was refused.
-pub(crate) fn refused(refusal: &Refusal, request_id: &str) {
-    let level = if refusal.code.status() >= 500 { LogLevel::Error } else { LogLevel::Info };
-    write(
-        level,
-        &json!({
-            "event": "refused",
+/// Longest line in bytes. Kong cuts its log off at 2,048, with what nginx puts before the line.
+const LONGEST_LINE: usize = 1_800;
+
+/// Longest text in a line, at first and if that does not do.
+const LONGEST_TEXTS: [usize; 3] = [400, 200, 60];
+
+/// A request was refused. A warning, because Kong's log begins at `notice`.
+pub(crate) fn refused(refusal: &Refusal, route: &str, request_id: &str) {
+    let level = if refusal.code.status() >= 500 { LogLevel::Error } else { LogLevel::Warn };
+    about("refused", level, refusal, route, request_id);
+}
+
+/// In shadow mode a request passed that would have been refused.
+pub(crate) fn would_refuse(refusal: &Refusal, route: &str, request_id: &str) {
+    about("would_refuse", LogLevel::Warn, refusal, route, request_id);
+}
+
+fn about(event: &str, level: LogLevel, refusal: &Refusal, route: &str, request_id: &str) {
+    write(level, |longest| {
+        json!({
+            "event": event,
             "code": refusal.code,
-            "detail": refusal.detail,
-            "cause": refusal.cause,
-            "request_id": request_id,
-        }),
-    );
+            "route": cut(route, longest),
+            "subject": refusal.subject.as_deref().map(|text| cut(text, longest)),
+            "request_id": cut(request_id, longest),
+            "detail": cut(&refusal.detail, longest),
+            "cause": refusal.cause.as_deref().map(|text| cut(text, longest)),
+        })
+    });
 }
 
 /// A route's configuration cannot be used; the route denies every request.
 pub(crate) fn configuration_unusable(error: &ConfigError) {
-    write(
-        LogLevel::Error,
-        &json!({
+    write(LogLevel::Error, |longest| {
+        json!({
             "event": "configuration_unusable",
-            "error": error.to_string(),
+            "error": cut(&error.to_string(), longest),
             "consequence": "every request to this route is refused with 503",
-        }),
-    );
+        })
+    });
 }
 
 /// An issuer's keys could not be refreshed.
 pub(crate) fn keys_not_refreshed(issuer: &str, error: &FetchError) {
-    write(
-        LogLevel::Warn,
-        &json!({"event": "keys_not_refreshed", "issuer": issuer, "error": error.to_string()}),
-    );
+    write(LogLevel::Warn, |longest| {
+        json!({
+            "event": "keys_not_refreshed",
+            "issuer": cut(issuer, longest),
+            "error": cut(&error.to_string(), longest),
+        })
+    });
 }
 
-fn write(level: LogLevel, line: &Value) {
-    // There is nowhere to report a failing log to.
-    let _ = hostcalls::log(level, &line.to_string());
+/// Writes the line with texts as long as they can be. A line that is cut off is no JSON.
+fn write(level: LogLevel, line: impl Fn(usize) -> Value) {
+    let fits = |line: &String| line.len() <= LONGEST_LINE;
+    if let Some(line) = LONGEST_TEXTS.iter().map(|longest| line(*longest).to_string()).find(fits) {
+        // There is nowhere to report a failing log to.
+        let _ = hostcalls::log(level, &line);
+    }
+}
+
+/// The beginning of `text`, `longest` characters of it.
+fn cut(text: &str, longest: usize) -> String {
+    text.chars().take(longest).collect()
 }

@@ -1,11 +1,12 @@
 //! One request: turns the host's events into the core's inputs and its steps into hostcalls.
 
-use std::rc::Rc;
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use kombi_gate_core::{
     gate::{Gate, Passage},
     refusal::{Refusal, Reply},
-    step::{HttpOutcome, Step},
+    step::{HttpCall, HttpOutcome, Step},
+    time::UnixTime,
 };
 use kombi_spec::code::Code;
 use proxy_wasm::{
@@ -14,54 +15,179 @@ use proxy_wasm::{
     types::Action,
 };
 
-use crate::{host, log, worker};
+use crate::{
+    host, log,
+    meter::{self, Outcome},
+    worker,
+};
 
 /// A request on one route.
 pub(crate) struct Request {
+    state: Rc<RefCell<State>>,
+}
+
+/// What is known of a request.
+pub(crate) struct State {
+    context_id: u32,
     gate: Rc<Gate>,
     passage: Option<Passage>,
+    began: Duration,
+    /// What the call under way is for.
+    awaited: Awaited,
+}
+
+/// What a call was made for.
+#[derive(Clone, Copy)]
+enum Awaited {
+    Answer,
+    /// Time to pass, from this moment on.
+    Time(UnixTime, Duration),
+}
+
+/// Where a request stands.
+enum Next {
+    /// It goes on, or was answered.
+    Decided(Action),
+    /// It needs this call.
+    Call(HttpCall),
+    /// It waits.
+    Wait(Duration),
 }
 
 impl Request {
-    pub(crate) fn new(gate: Rc<Gate>) -> Self {
-        Self { gate, passage: None }
+    pub(crate) fn new(gate: Rc<Gate>, context_id: u32) -> Self {
+        let awaited = Awaited::Answer;
+        let state = State { context_id, gate, passage: None, began: Duration::ZERO, awaited };
+        Self { state: Rc::new(RefCell::new(state)) }
     }
 
     /// Carries out `step`, and the steps that follow from it at once.
-    fn apply(&mut self, mut step: Step) -> Action {
+    fn apply(&self, mut step: Step) -> Action {
         loop {
-            match step {
-                Step::Forward(forward) => {
-                    let set = forward.headers.iter().try_for_each(host::set_request_header);
-                    return match set {
-                        Ok(()) => Action::Continue,
-                        // Without its identity headers the request must not reach an upstream.
-                        Err(status) => self.refuse(format!("setting a header: {status:?}")),
-                    };
-                }
-                Step::Reply(reply) => return self.answer(&reply),
-                Step::Call(call) => match host::dispatch(&call) {
-                    Ok(_) => return Action::Pause,
-                    Err(status) => {
-                        let failure = HttpOutcome::Failure(format!("dispatch: {status:?}"));
-                        match self.resume(failure) {
-                            Some(next) => step = next,
-                            None => return self.refuse("no request to resume"),
-                        }
+            let mut state = self.state.borrow_mut();
+            step = match state.decide(step) {
+                Next::Decided(action) => return action,
+                Next::Call(call) => match host::dispatch(&call) {
+                    Ok(_) => {
+                        state.awaited = Awaited::Answer;
+                        return Action::Pause;
                     }
+                    Err(status) => state.resume(not_made(status)),
                 },
+                Next::Wait(pause) => match host::pause(state.status_listener(), pause) {
+                    Ok(host::Pause::Call) => {
+                        state.awaited = Awaited::Time(host::now(), pause);
+                        return Action::Pause;
+                    }
+                    Ok(host::Pause::Tick) => {
+                        worker::wait_for_tick(&self.state);
+                        return Action::Pause;
+                    }
+                    Err(_) => state.cannot_wait(),
+                },
+            };
+        }
+    }
+}
+
+/// What a request that waits for the tick comes to.
+pub(crate) enum Woken {
+    /// It was decided.
+    Decided,
+    /// It still waits.
+    Waits,
+    /// It needs this call, whose outcome `resume_from_root` takes.
+    Call(HttpCall),
+}
+
+impl State {
+    /// Looks whether a request that waits for the tick can go on. Called by the root context
+    /// `root_id`.
+    pub(crate) fn wake(&mut self, root_id: u32) -> Woken {
+        let step = self.look_again();
+        self.go_on(step, root_id)
+    }
+
+    /// The call that the root context made for this request has ended.
+    pub(crate) fn resume_from_root(&mut self, outcome: HttpOutcome, root_id: u32) -> Woken {
+        let step = self.resume(outcome);
+        self.go_on(step, root_id)
+    }
+
+    fn go_on(&mut self, step: Step, root_id: u32) -> Woken {
+        match step {
+            Step::Call(call) => Woken::Call(call),
+            Step::Wait(_) => Woken::Waits,
+            step => {
+                host::on_behalf_of(self.context_id, root_id, || {
+                    if let Next::Decided(Action::Continue) = self.decide(step) {
+                        // If the host cannot resume, the request stays paused: it is not let
+                        // through.
+                        let _ = hostcalls::resume_http_request();
+                    }
+                });
+                Woken::Decided
             }
         }
     }
 
-    fn resume(&mut self, outcome: HttpOutcome) -> Option<Step> {
-        let passage = self.passage.as_mut()?;
-        Some(worker::with_keys(|keys| passage.resume(outcome, keys, host::now())))
+    /// Carries out `step` as far as it needs no patience.
+    fn decide(&mut self, step: Step) -> Next {
+        match step {
+            Step::Forward(forward) => {
+                let set = forward.headers.iter().try_for_each(host::set_request_header);
+                Next::Decided(match set {
+                    Ok(()) => {
+                        self.forwarded(forward.would_refuse.as_ref());
+                        Action::Continue
+                    }
+                    // Without its identity headers the request must not reach an upstream.
+                    Err(status) => self.refuse(format!("setting a header: {status:?}")),
+                })
+            }
+            Step::Reply(reply) => Next::Decided(self.answer(&reply)),
+            Step::Call(call) => Next::Call(call),
+            Step::Wait(pause) => Next::Wait(pause),
+        }
+    }
+
+    fn resume(&mut self, outcome: HttpOutcome) -> Step {
+        self.step(|passage| worker::with_moment(|moment| passage.resume(outcome, moment)))
+    }
+
+    fn look_again(&mut self) -> Step {
+        self.step(|passage| worker::with_moment(|moment| passage.look_again(moment)))
+    }
+
+    fn cannot_wait(&mut self) -> Step {
+        self.step(Passage::cannot_wait)
+    }
+
+    fn step(&mut self, f: impl FnOnce(&mut Passage) -> Step) -> Step {
+        match self.passage.as_mut() {
+            Some(passage) => f(passage),
+            None => Step::Reply(failure("an event of a request that never began").into_reply("")),
+        }
+    }
+
+    fn status_listener(&self) -> &str {
+        self.gate.key_terms().map_or("", |terms| &terms.kong_status)
+    }
+
+    /// Tells of a request that passes; in shadow mode maybe one that should not.
+    fn forwarded(&self, would_refuse: Option<&Refusal>) {
+        let Some(refusal) = would_refuse else { return self.count(Outcome::Passed) };
+        self.count(Outcome::WouldRefuse(refusal.code));
+        log::would_refuse(refusal, self.gate.name(), self.request_id());
+    }
+
+    fn request_id(&self) -> &str {
+        self.passage.as_ref().map_or("", Passage::request_id)
     }
 
     fn answer(&self, reply: &Reply) -> Action {
-        let request_id = self.passage.as_ref().map_or("", Passage::request_id);
-        log::refused(&reply.refusal, request_id);
+        self.count(Outcome::Refused(reply.refusal.code));
+        log::refused(&reply.refusal, self.gate.name(), self.request_id());
         let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         // A refusal that cannot be sent still stops the request.
         let _ = hostcalls::send_http_response(reply.status.into(), headers, Some(&reply.body));
@@ -70,23 +196,49 @@ impl Request {
 
     /// Refuses because the host does not do what it must.
     fn refuse(&self, cause: impl std::fmt::Display) -> Action {
-        let request_id = self.passage.as_ref().map_or("", Passage::request_id);
-        let refusal = Refusal::new(Code::Internal, "the gateway could not handle the request")
-            .because(Some(cause));
-        self.answer(&refusal.into_reply(request_id))
+        let refusal = failure(cause);
+        self.answer(&match &self.passage {
+            Some(passage) => passage.reply_to(refusal),
+            None => refusal.into_reply(""),
+        })
     }
+
+    /// Counts the decision.
+    fn count(&self, outcome: Outcome) {
+        let added = host::stopwatch().saturating_sub(self.began);
+        meter::decided(self.gate.name(), outcome, added);
+    }
+}
+
+fn failure(cause: impl std::fmt::Display) -> Refusal {
+    Refusal::new(Code::Internal, "the gateway could not handle the request").because(Some(cause))
+}
+
+/// The outcome of a call that the host did not make.
+pub(crate) fn not_made(status: proxy_wasm::types::Status) -> HttpOutcome {
+    HttpOutcome::Failure(format!("dispatch: {status:?}"))
 }
 
 impl HttpContext for Request {
     fn on_http_request_headers(&mut self, _header_count: usize, _end_of_stream: bool) -> Action {
-        let Some(head) = host::request_head() else {
-            return self.refuse("the request's headers or id could not be read");
+        let step = {
+            let mut state = self.state.borrow_mut();
+            state.began = host::stopwatch();
+            let Some(head) = host::request_head() else {
+                return state.refuse("the request's headers or id could not be read");
+            };
+            let gate = Rc::clone(&state.gate);
+            let (passage, step) = worker::with_moment(|moment| Passage::begin(gate, head, moment));
+            state.passage = Some(passage);
+            step
         };
-        let gate = Rc::clone(&self.gate);
-        let now = host::now();
-        let (passage, step) = worker::with_keys(|keys| Passage::begin(gate, head, keys, now));
-        self.passage = Some(passage);
         self.apply(step)
+    }
+
+    fn on_log(&mut self) {
+        if let Some(passage) = self.state.borrow_mut().passage.as_mut() {
+            worker::with_moment(|moment| passage.end(moment));
+        }
     }
 }
 
@@ -98,12 +250,18 @@ impl Context for Request {
         body_size: usize,
         _trailer_count: usize,
     ) {
-        let outcome = host::call_outcome(header_count, body_size);
-        let action = match self.resume(outcome) {
-            Some(step) => self.apply(step),
-            None => self.refuse("no request to resume"),
+        let step = {
+            let mut state = self.state.borrow_mut();
+            match state.awaited {
+                Awaited::Answer => state.resume(host::call_outcome(header_count, body_size)),
+                // Time that did not pass will not pass next time either.
+                Awaited::Time(since, pause) if host::now().since(since) < pause / 2 => {
+                    state.cannot_wait()
+                }
+                Awaited::Time(..) => state.look_again(),
+            }
         };
-        if action == Action::Continue {
+        if self.apply(step) == Action::Continue {
             // If the host cannot resume, the request stays paused: it is not let through.
             let _ = hostcalls::resume_http_request();
         }

@@ -1,11 +1,19 @@
-//! One configured route: reads its configuration, and keeps its issuers' keys fresh.
+//! One configured route: reads its configuration, keeps its issuers' keys fresh, and resumes
+//! requests that wait for them where the host allows it.
 
-use std::{collections::BTreeMap, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::{Rc, Weak},
+    time::Duration,
+};
 
 use kombi_gate_core::{
     fetch::{KeyFetch, Progress},
     gate::Gate,
+    keys::Claim,
     step::{HttpCall, HttpOutcome},
+    time::UnixTime,
 };
 use proxy_wasm::{
     hostcalls,
@@ -13,43 +21,116 @@ use proxy_wasm::{
     types::{BufferType, ContextType},
 };
 
-use crate::{host, log, request::Request, worker};
+use crate::{
+    host, log,
+    request::{Request, State, Woken, not_made},
+    worker,
+};
 
 /// How often to look whether keys are due. A fetch takes two ticks, and the first request should
 /// find the keys there.
 const TICK: Duration = Duration::from_millis(250);
 
 /// The root context of one configured route.
-#[derive(Default)]
 pub(crate) struct Root {
+    context_id: u32,
     gate: Option<Rc<Gate>>,
-    /// Fetches under way, by the token of the call they wait for.
-    fetches: BTreeMap<u32, (String, KeyFetch)>,
+    /// Calls under way, by their token.
+    calls: BTreeMap<u32, Caller>,
     /// Fetches that go on at the next tick: a call made from the callback of a root context's
     /// call kills the worker on Kong, which has freed the connection it would use.
-    due: Vec<(String, KeyFetch, HttpCall)>,
+    due: Vec<(Claim, KeyFetch, HttpCall)>,
+    tended_at: Option<UnixTime>,
+    /// Whether the tick is as fast as requests that wait for it want it.
+    fast: Cell<bool>,
+}
+
+/// For whom a call is made.
+enum Caller {
+    /// For nobody in particular: keys are due.
+    Keys(Claim, KeyFetch),
+    /// For a request that waited for the tick.
+    Request(Weak<RefCell<State>>),
 }
 
 impl Root {
-    fn call(&mut self, issuer: String, fetch: KeyFetch, call: &HttpCall) {
+    pub(crate) fn new(context_id: u32) -> Self {
+        Self {
+            context_id,
+            gate: None,
+            calls: BTreeMap::new(),
+            due: Vec::new(),
+            tended_at: None,
+            fast: Cell::new(false),
+        }
+    }
+
+    /// Fetches the keys that are due, at most once in a while.
+    fn tend(&mut self, gate: &Gate) {
+        let now = host::now();
+        if self.tended_at.is_some_and(|at| now.since(at) < TICK / 2 && now >= at) {
+            return;
+        }
+        self.tended_at = Some(now);
+        for issuer in gate.issuers() {
+            let claim = worker::with_moment(|moment| {
+                moment.worker.keys.tend(&issuer.url.text, moment.zone, moment.now)
+            });
+            if let Some(claim) = claim {
+                let (fetch, call) = KeyFetch::begin(issuer);
+                self.fetch(claim, fetch, &call);
+            }
+        }
+        worker::publish();
+    }
+
+    fn fetch(&mut self, claim: Claim, fetch: KeyFetch, call: &HttpCall) {
         match host::dispatch(call) {
             Ok(token) => {
-                self.fetches.insert(token, (issuer, fetch));
+                self.calls.insert(token, Caller::Keys(claim, fetch));
             }
-            Err(status) => {
-                self.advance(issuer, fetch, HttpOutcome::Failure(format!("dispatch: {status:?}")));
+            Err(status) => self.advance(&claim, fetch, not_made(status)),
+        }
+    }
+
+    fn advance(&mut self, claim: &Claim, mut fetch: KeyFetch, outcome: HttpOutcome) {
+        let Some(gate) = self.gate.clone() else { return };
+        let Some(terms) = gate.key_terms() else { return };
+        match fetch.advance(outcome) {
+            Ok(Progress::Call(call)) => self.due.push((claim.clone(), fetch, call)),
+            Ok(Progress::Done(fetched)) => {
+                worker::with_moment(|moment| moment.settle(claim, Ok(fetched), terms));
+            }
+            Err(error) => {
+                log::keys_not_refreshed(claim.issuer(), &error);
+                worker::with_moment(|moment| moment.settle(claim, Err(&error), terms));
             }
         }
     }
 
-    fn advance(&mut self, issuer: String, mut fetch: KeyFetch, outcome: HttpOutcome) {
-        let now = host::now();
-        match fetch.advance(outcome) {
-            Ok(Progress::Call(call)) => self.due.push((issuer, fetch, call)),
-            Ok(Progress::Done(set)) => worker::with_keys(|keys| keys.accept(&issuer, set, now)),
-            Err(error) => {
-                log::keys_not_refreshed(&issuer, &error);
-                worker::with_keys(|keys| keys.fetch_failed(&issuer, now));
+    /// Lets the requests that wait for the tick look again.
+    fn wake(&mut self) {
+        for request in worker::take_waiting() {
+            let woken = request.borrow_mut().wake(self.context_id);
+            self.go_on(&request, woken);
+        }
+    }
+
+    fn go_on(&mut self, request: &Rc<RefCell<State>>, mut woken: Woken) {
+        loop {
+            match woken {
+                Woken::Decided => return,
+                Woken::Waits => return worker::wait_for_tick(request),
+                Woken::Call(call) => match host::dispatch(&call) {
+                    Ok(token) => {
+                        self.calls.insert(token, Caller::Request(Rc::downgrade(request)));
+                        return;
+                    }
+                    Err(status) => {
+                        let mut state = request.borrow_mut();
+                        woken = state.resume_from_root(not_made(status), self.context_id);
+                    }
+                },
             }
         }
     }
@@ -74,23 +155,25 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         let Some(gate) = self.gate.clone() else { return };
-        for (issuer, fetch, call) in std::mem::take(&mut self.due) {
-            self.call(issuer, fetch, &call);
+        for (claim, fetch, call) in std::mem::take(&mut self.due) {
+            self.fetch(claim, fetch, &call);
         }
-        let now = host::now();
-        for issuer in gate.issuers() {
-            let name = &issuer.url.text;
-            if worker::with_keys(|keys| keys.claim_refresh(name, now)) {
-                let (fetch, call) = KeyFetch::begin(issuer);
-                self.call(name.clone(), fetch, &call);
-            }
+        // Until a request has found out what this host has, nothing is fetched: no worker would
+        // know of the others.
+        if host::is_known() {
+            self.tend(&gate);
+            self.wake();
         }
     }
 
-    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
+    fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
+        if host::tick_resumes() && !self.fast.replace(true) {
+            // Without it, requests that wait are resumed a little later.
+            let _ = hostcalls::set_tick_period(host::FAST_TICK);
+        }
         // An empty configuration is unusable, so a route that was never configured refuses.
         let gate = self.gate.clone().unwrap_or_else(|| Rc::new(Gate::new(b"")));
-        Some(Box::new(Request::new(gate)))
+        Some(Box::new(Request::new(gate, context_id)))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -106,8 +189,16 @@ impl Context for Root {
         body_size: usize,
         _trailer_count: usize,
     ) {
-        if let Some((issuer, fetch)) = self.fetches.remove(&token) {
-            self.advance(issuer, fetch, host::call_outcome(header_count, body_size));
+        let outcome = host::call_outcome(header_count, body_size);
+        match self.calls.remove(&token) {
+            Some(Caller::Keys(claim, fetch)) => self.advance(&claim, fetch, outcome),
+            Some(Caller::Request(request)) => {
+                if let Some(request) = request.upgrade() {
+                    let woken = request.borrow_mut().resume_from_root(outcome, self.context_id);
+                    self.go_on(&request, woken);
+                }
+            }
+            None => {}
         }
     }
 }

@@ -1,14 +1,49 @@
 //! What all routes of one worker share: the instance's memory outlives every request.
 
-use std::cell::RefCell;
+use std::{
+    cell::RefCell,
+    rc::{Rc, Weak},
+};
 
-use kombi_gate_core::keys::KeyStore;
+use kombi_gate_core::worker::{Moment, Worker};
+
+use crate::{host, meter, request::State};
 
 thread_local! {
-    static KEYS: RefCell<KeyStore> = RefCell::default();
+    static WORKER: RefCell<Worker> = RefCell::default();
+    /// Requests that the tick resumes.
+    static WAITING: RefCell<Vec<Weak<RefCell<State>>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs `f` on the worker's keys. `f` must not call the host, so it cannot come back here.
-pub(crate) fn with_keys<T>(f: impl FnOnce(&mut KeyStore) -> T) -> T {
-    KEYS.with_borrow_mut(f)
+/// Runs `f` on what the worker knows now. `f` calls the host for nothing but the zone, which
+/// never calls back, so it cannot come here again.
+pub(crate) fn with_moment<T>(f: impl FnOnce(&mut Moment<'_>) -> T) -> T {
+    let (zone, now) = (host::zone(), host::now());
+    WORKER.with_borrow_mut(|worker| f(&mut Moment { worker, zone, now }))
+}
+
+/// Lets the tick resume the request.
+pub(crate) fn wait_for_tick(request: &Rc<RefCell<State>>) {
+    WAITING.with_borrow_mut(|waiting| waiting.push(Rc::downgrade(request)));
+}
+
+/// The requests that wait for the tick, to be resumed now.
+pub(crate) fn take_waiting() -> Vec<Rc<RefCell<State>>> {
+    let waiting = WAITING.with_borrow_mut(std::mem::take);
+    waiting.iter().filter_map(Weak::upgrade).collect()
+}
+
+/// Publishes what happened in this worker since the last time.
+pub(crate) fn publish() {
+    let (keys, tokens, ages) = with_moment(|moment| {
+        let Worker { keys, tokens, .. } = &mut *moment.worker;
+        let ages: Vec<_> =
+            keys.ages(moment.now).map(|(issuer, age)| (issuer.to_owned(), age)).collect();
+        (keys.take_counts(), tokens.take_counts(), ages)
+    });
+    meter::keys(keys);
+    meter::tokens(tokens);
+    for (issuer, age) in ages {
+        meter::age_of_keys(&issuer, age);
+    }
 }

@@ -90,12 +90,15 @@ fn install(path: &Path, content: &[u8]) -> Result<()> {
         .with_context(|| format!("cannot install {}", path.display()))
 }
 
-/// The filter's meta file: the schema that Kong checks configurations with.
+/// The filter's meta file: the schema that Kong checks configurations with, and how it finds the
+/// labels in the names of metrics.
 pub fn meta() -> Result<Value> {
-    let schema = source().join("spec").join(format!("{FILTER}.schema.json"));
-    let text = fs::read(&schema).with_context(|| format!("cannot read {}", schema.display()))?;
-    let schema: Value = serde_json::from_slice(&text)?;
-    Ok(json!({ "config_schema": schema }))
+    let part = |name: &str| -> Result<Value> {
+        let file = source().join("spec").join(format!("{FILTER}.{name}.json"));
+        let text = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("{} is no JSON", file.display()))
+    };
+    Ok(json!({ "config_schema": part("schema")?, "metrics": part("metrics")? }))
 }
 
 /// Builds a package of this workspace as it ships; returns the folder of the results.

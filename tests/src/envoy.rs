@@ -8,17 +8,9 @@ use serde_json::{Value, json};
 
 use crate::{
     artifacts::FILTER,
+    host::Ports,
     routes::{Declaration, Route, Service},
 };
-
-/// Where Envoy listens.
-#[derive(Debug, Clone, Copy)]
-pub struct Ports {
-    /// For clients.
-    pub proxy: u16,
-    /// For `/ready`.
-    pub admin: u16,
-}
 
 /// The bootstrap that does what `declaration` says, with the filter in the file `wasm`.
 pub fn bootstrap(declaration: &Declaration, wasm: &Path, ports: Ports) -> Result<Value> {
@@ -48,7 +40,7 @@ pub fn bootstrap(declaration: &Declaration, wasm: &Path, ports: Ports) -> Result
         "http_filters": http_filters,
     });
     Ok(json!({
-        "admin": {"address": address("127.0.0.1", ports.admin)},
+        "admin": {"address": address("127.0.0.1", ports.status)},
         "static_resources": {
             "listeners": [{
                 "name": "proxy",
@@ -258,7 +250,7 @@ services:
 
     fn translated() -> Value {
         let declaration = Declaration::parse(FILE).unwrap();
-        bootstrap(&declaration, Path::new("/f.wasm"), Ports { proxy: 1, admin: 2 }).unwrap()
+        bootstrap(&declaration, Path::new("/f.wasm"), Ports { proxy: 1, status: 2 }).unwrap()
     }
 
     #[test]

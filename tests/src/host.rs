@@ -76,6 +76,23 @@ impl fmt::Display for HostKind {
     }
 }
 
+/// Where a gateway listens, on the loopback address.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    /// For clients.
+    pub proxy: u16,
+    /// To tell how it is.
+    pub status: u16,
+}
+
+impl Ports {
+    /// Free ports; for clients the wanted one, if it is free.
+    pub fn choose(wanted: Option<u16>) -> Result<Self> {
+        let proxy = wanted.map_or_else(port::free, port::preferably)?;
+        Ok(Self { proxy, status: port::free()? })
+    }
+}
+
 /// A running gateway. Dropped, it is stopped.
 pub struct Gateway {
     kind: HostKind,
@@ -97,24 +114,20 @@ impl Gateway {
         artifacts: &Artifacts,
         routes: &str,
         run: &RunDir,
-        wanted_port: Option<u16>,
+        ports: Ports,
     ) -> Result<Self> {
-        let port = match wanted_port {
-            Some(wanted) => port::preferably(wanted)?,
-            None => port::free()?,
-        };
         let host = match kind {
             HostKind::Kong => {
-                Host::Kong { _running: kong::Kong::start(artifacts, routes, run, port).await? }
+                Host::Kong { _running: kong::Kong::start(artifacts, routes, run, ports).await? }
             }
             HostKind::Docker => Host::Docker {
-                _running: docker::Docker::start(artifacts, routes, run, port).await?,
+                _running: docker::Docker::start(artifacts, routes, run, ports).await?,
             },
             HostKind::Envoy => {
-                Host::Envoy { _running: envoy::Envoy::start(artifacts, routes, run, port).await? }
+                Host::Envoy { _running: envoy::Envoy::start(artifacts, routes, run, ports).await? }
             }
         };
-        Ok(Self { kind, port, _host: host })
+        Ok(Self { kind, port: ports.proxy, _host: host })
     }
 
     /// What it runs on.

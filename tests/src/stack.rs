@@ -10,7 +10,7 @@ use crate::{
     artifacts::Artifacts,
     backend::Backend,
     exchange::{Exchange, Installed},
-    host::{Gateway, HostKind},
+    host::{self, Gateway, HostKind},
     issuer::{Issuer, PROJECT},
     kombistack::{Address, KombiStack},
     routes,
@@ -97,6 +97,7 @@ impl Stack {
                 installed.add_instance(instance.id, &address.url(), &owner, &members)?;
             instances.push(KombiStack::start(artifacts, &run, address, registered).await?);
         }
+        let ports = host::Ports::choose(options.gateway_port)?;
         let routes = routes::render(
             &routes::template()?,
             &BTreeMap::from([
@@ -105,13 +106,14 @@ impl Stack {
                 ("DECK_KOMBI_ISSUER", issuer.url().to_owned()),
                 ("DECK_KOMBI_AUDIENCE", PROJECT.to_owned()),
                 ("DECK_KOMBI_ASSERTION_KEY", installed.signing_key().to_owned()),
+                ("DECK_KOMBI_KONG_STATUS", format!("127.0.0.1:{}", ports.status)),
             ]),
         )?;
         let exchange = match instances.is_empty() {
             true => None,
             false => Some(Exchange::start(installed, &run).await?),
         };
-        let gateway = Gateway::start(kind, artifacts, &routes, &run, options.gateway_port).await?;
+        let gateway = Gateway::start(kind, artifacts, &routes, &run, ports).await?;
         let client = answer::client()?;
         Ok(Self { gateway, exchange, instances, issuer, _backend: backend, client, run })
     }

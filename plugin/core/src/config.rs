@@ -4,6 +4,7 @@
 //! schema checks get the same strictness from here.
 
 mod issuer;
+mod keys;
 mod list;
 mod raw;
 mod roles;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::{assertion::Signer, authorize::Demands, token::Validity};
 pub use issuer::Issuer;
+pub use keys::KeyTerms;
 use list::List;
 use raw::{RawAccess, RawPolicy};
 pub use url::IssuerUrl;
@@ -35,6 +37,8 @@ pub struct Rules {
     pub validity: Validity,
     /// What is demanded of the people who call.
     pub demands: Demands,
+    /// For how long the issuers' keys are used.
+    pub keys: KeyTerms,
     /// Signs an assertion for the upstream, if it wants one.
     pub signer: Option<Signer>,
     /// Whether to let pass, and only tell, what would be refused.
@@ -58,6 +62,7 @@ impl Policy {
         let raw: RawPolicy =
             serde_path_to_error::deserialize(&mut deserializer).map_err(misshapen)?;
         deserializer.end().map_err(|_| invalid(".", "expected nothing after the object"))?;
+        raw.check_name()?;
         match raw.access {
             RawAccess::Authenticated => Ok(Self::Authenticated(Box::new(raw.try_into()?))),
             RawAccess::Public => raw.refuse_rules().map(|()| Self::Public),
@@ -78,6 +83,23 @@ impl Policy {
     pub fn is_shadow(&self) -> bool {
         matches!(self, Self::Authenticated(rules) if rules.shadow)
     }
+}
+
+/// What the route is called in logs and metrics. Also where the rest of the configuration cannot
+/// be used: then it is needed most.
+pub(crate) fn name_of(bytes: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let named: Result<Named, _> = serde_json::from_slice(bytes);
+    named.map(|named| named.name).ok().filter(|name| is_label(name)).unwrap_or_default()
+}
+
+/// Whether `text` can be part of a metric's name on every host.
+fn is_label(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
 /// Reads a field that may be left out, but is not `null`: a rule without a value is a mistake,

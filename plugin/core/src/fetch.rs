@@ -16,8 +16,8 @@ const DISCOVERY_PATH: &str = "/.well-known/openid-configuration";
 /// How long each of the two calls may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Largest document accepted.
-const MAX_BYTES: usize = 256 * 1024;
+/// Largest document accepted: a key set must fit into the zone of the workers.
+pub const MAX_BYTES: usize = 64 * 1024;
 
 /// A fetch under way.
 #[derive(Debug)]
@@ -37,7 +37,17 @@ pub enum Progress {
     /// It needs one more call.
     Call(HttpCall),
     /// It has the keys.
-    Done(KeySet),
+    Done(Fetched),
+}
+
+/// An issuer's keys, just fetched.
+pub struct Fetched {
+    /// The keys.
+    pub keys: KeySet,
+    /// The document that they were read from.
+    pub document: Vec<u8>,
+    /// For how long the issuer holds them to be fresh, if it says so.
+    pub fresh_for: Option<Duration>,
 }
 
 /// Why the keys could not be had.
@@ -60,7 +70,7 @@ pub enum FetchError {
         status: u16,
     },
     /// A document that is too large to be honest.
-    #[error("{0} answered with more than 256 KiB")]
+    #[error("{0} answered with more than 64 KiB")]
     TooLarge(String),
     /// The metadata is not what discovery promises.
     #[error("the issuer's metadata is unusable: {0}")]
@@ -82,18 +92,22 @@ impl KeyFetch {
 
     /// Takes the outcome of the call that was asked for last.
     pub fn advance(&mut self, outcome: HttpOutcome) -> Result<Progress, FetchError> {
-        let body = self.body(outcome)?;
+        let (document, fresh_for) = self.document(outcome)?;
         match self.stage {
             Stage::Discovery => {
-                let path = self.jwks_path(&body)?;
+                let path = self.jwks_path(&document)?;
                 self.stage = Stage::KeySet;
                 Ok(Progress::Call(call(&self.issuer, path)))
             }
-            Stage::KeySet => Ok(Progress::Done(KeySet::parse(&body)?)),
+            Stage::KeySet => {
+                let keys = KeySet::parse(&document)?;
+                Ok(Progress::Done(Fetched { keys, document, fresh_for }))
+            }
         }
     }
 
-    fn body(&self, outcome: HttpOutcome) -> Result<Vec<u8>, FetchError> {
+    /// The document in an answer, and for how long it is fresh.
+    fn document(&self, outcome: HttpOutcome) -> Result<(Vec<u8>, Option<Duration>), FetchError> {
         let url = || {
             let what = match self.stage {
                 Stage::Discovery => "discovery",
@@ -103,7 +117,9 @@ impl KeyFetch {
         };
         match outcome {
             HttpOutcome::Failure(reason) => Err(FetchError::NoAnswer { url: url(), reason }),
-            HttpOutcome::Answer { status: 200, body } if body.len() <= MAX_BYTES => Ok(body),
+            HttpOutcome::Answer { status: 200, cache_control, body } if body.len() <= MAX_BYTES => {
+                Ok((body, cache_control.as_deref().and_then(fresh_for)))
+            }
             HttpOutcome::Answer { status: 200, .. } => Err(FetchError::TooLarge(url())),
             HttpOutcome::Answer { status, .. } => Err(FetchError::Status { url: url(), status }),
         }
@@ -137,6 +153,25 @@ impl KeyFetch {
     }
 }
 
+/// What `Cache-Control` says (RFC 9111 section 5.2.2): `None` if it says nothing about this, and
+/// nothing at all where the document must not be kept.
+fn fresh_for(cache_control: &[u8]) -> Option<Duration> {
+    let text = String::from_utf8_lossy(cache_control).to_ascii_lowercase();
+    let mut fresh = None;
+    for directive in text.split(',').map(str::trim) {
+        if matches!(directive, "no-store" | "no-cache") {
+            return Some(Duration::ZERO);
+        }
+        if let Some(argument) = directive.strip_prefix("max-age=") {
+            let seconds = argument.trim_matches('"').parse().map(Duration::from_secs);
+            // Of two, the shorter; one that cannot be read is stale (section 4.2.1).
+            let seconds = seconds.unwrap_or_default();
+            fresh = Some(fresh.map_or(seconds, |other: Duration| other.min(seconds)));
+        }
+    }
+    fresh
+}
+
 fn call(issuer: &IssuerUrl, path: String) -> HttpCall {
     HttpCall {
         address: issuer.address.clone(),
@@ -157,7 +192,8 @@ mod tests {
     }
 
     fn ok(body: impl ToString) -> HttpOutcome {
-        HttpOutcome::Answer { status: 200, body: body.to_string().into_bytes() }
+        let body = body.to_string().into_bytes();
+        HttpOutcome::Answer { status: 200, cache_control: None, body }
     }
 
     fn metadata(issuer: &str, jwks_uri: &str) -> HttpOutcome {
@@ -177,8 +213,9 @@ mod tests {
         let Ok(Progress::Call(call)) = fetch.advance(answer) else { panic!("no second call") };
         assert_eq!(call.address, "id.example:443");
         assert_eq!(call.path, "/tenant/keys?v=1");
-        let Ok(Progress::Done(keys)) = fetch.advance(ok(KEYS)) else { panic!("no keys") };
-        assert!(keys.get("k").is_some());
+        let Ok(Progress::Done(fetched)) = fetch.advance(ok(KEYS)) else { panic!("no keys") };
+        assert!(fetched.keys.get("k").is_some());
+        assert_eq!(fetched.document, KEYS.as_bytes());
     }
 
     #[test]
@@ -205,12 +242,34 @@ mod tests {
         let oversized = "x".repeat(MAX_BYTES + 1);
         for outcome in [
             HttpOutcome::Failure("timeout".to_owned()),
-            HttpOutcome::Answer { status: 500, body: KEYS.into() },
-            HttpOutcome::Answer { status: 302, body: KEYS.into() },
+            HttpOutcome::Answer { status: 500, cache_control: None, body: KEYS.into() },
+            HttpOutcome::Answer { status: 302, cache_control: None, body: KEYS.into() },
             ok(oversized),
         ] {
             let (mut fetch, _) = fetch();
             assert!(fetch.advance(outcome).is_err());
         }
+    }
+
+    #[test]
+    fn the_issuer_says_for_how_long_its_keys_are_fresh() {
+        let cases: [(&str, Option<u64>); 12] = [
+            ("max-age=300", Some(300)),
+            ("public, Max-Age=300, must-revalidate", Some(300)),
+            ("max-age=\"300\"", Some(300)),
+            ("max-age=300, max-age=60", Some(60)),
+            ("max-age=0", Some(0)),
+            ("max-age=-1", Some(0)),
+            ("max-age=soon", Some(0)),
+            ("max-age=300, no-store", Some(0)),
+            ("no-cache", Some(0)),
+            ("max-age=99999999999999999999", Some(0)),
+            ("public", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(fresh_for(text.as_bytes()), expected.map(Duration::from_secs), "{text}");
+        }
+        assert_eq!(fresh_for(b"\xff, max-age=7"), Some(Duration::from_secs(7)));
     }
 }

@@ -1,28 +1,37 @@
 //! One request on its way through the gate, from top to bottom.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use kombi_spec::{code::Code, header};
 
 use crate::{
-    config::{ConfigError, Issuer, Policy, Rules},
+    cache::Verified,
+    config::{self, ConfigError, Issuer, KeyTerms, Policy, Rules},
     credentials,
     fetch::{KeyFetch, Progress},
     identity::Identity,
-    keys::{KeyStore, Lookup},
-    refusal::Refusal,
+    keys::{Claim, Held, Lookup},
+    refusal::{Refusal, Reply},
     request::Head,
     reserved,
-    step::{Forward, HttpCall, HttpOutcome, SetHeader, Step},
+    step::{Forward, HttpOutcome, SetHeader, Step},
     time::UnixTime,
     token::Token,
+    worker::Moment,
 };
+
+/// How long a request waits for keys that others fetch: as long as that can take.
+const LONGEST_WAIT: Duration = Duration::from_secs(4);
+
+/// The shortest and the longest pause before a waiting request looks again.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(320));
 
 /// A route's gate: what it demands, or why it cannot tell and must refuse everybody.
 ///
 /// On Kong a filter that rejects its configuration is left out of the chain and everything
 /// passes; so an unusable configuration must be carried along and denied by.
 pub struct Gate {
+    name: String,
     policy: Result<Policy, ConfigError>,
 }
 
@@ -30,7 +39,13 @@ impl Gate {
     /// The gate that `configuration` describes.
     #[must_use]
     pub fn new(configuration: &[u8]) -> Self {
-        Self { policy: Policy::parse(configuration) }
+        Self { name: config::name_of(configuration), policy: Policy::parse(configuration) }
+    }
+
+    /// What the gate is called in logs and metrics: the route's name, if the configuration tells.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Why the configuration cannot be used, if it cannot.
@@ -44,6 +59,15 @@ impl Gate {
     pub fn issuers(&self) -> &[Issuer] {
         self.policy.as_ref().map_or(&[], Policy::issuers)
     }
+
+    /// For how long those keys are used, where there are any.
+    #[must_use]
+    pub fn key_terms(&self) -> Option<&KeyTerms> {
+        match &self.policy {
+            Ok(Policy::Authenticated(rules)) => Some(&rules.keys),
+            _ => None,
+        }
+    }
 }
 
 /// One request on its way through a gate.
@@ -56,23 +80,50 @@ pub struct Passage {
 /// A request that waits for its issuer's keys.
 struct Waiting {
     token: Token,
-    fetch: KeyFetch,
+    cause: Cause,
+}
+
+/// What a request waits for.
+enum Cause {
+    /// The fetch that it makes itself.
+    Fetch(KeyFetch, Claim),
+    /// The fetch that another makes, since this moment; with a seat in the waiting room.
+    Another { since: UnixTime, _seat: Rc<()> },
 }
 
 impl Passage {
     /// A request arrives.
     #[must_use]
-    pub fn begin(gate: Rc<Gate>, head: Head, keys: &KeyStore, now: UnixTime) -> (Self, Step) {
+    pub fn begin(gate: Rc<Gate>, head: Head, moment: &mut Moment<'_>) -> (Self, Step) {
         let mut passage = Self { gate, head, waiting: None };
-        let step = passage.enter(keys, now);
+        let step = passage.enter(moment);
         let step = passage.or_reply(step);
         (passage, step)
     }
 
     /// The call that was asked for has ended.
-    pub fn resume(&mut self, outcome: HttpOutcome, keys: &mut KeyStore, now: UnixTime) -> Step {
-        let step = self.with_answer(outcome, keys, now);
+    pub fn resume(&mut self, outcome: HttpOutcome, moment: &mut Moment<'_>) -> Step {
+        let step = self.with_answer(outcome, moment);
         self.or_reply(step)
+    }
+
+    /// The pause that was asked for is over.
+    pub fn look_again(&mut self, moment: &mut Moment<'_>) -> Step {
+        let step = self.with_keys_of_others(moment);
+        self.or_reply(step)
+    }
+
+    /// The host cannot wait.
+    pub fn cannot_wait(&mut self) -> Step {
+        self.waiting = None;
+        self.or_reply(Err(keys_awaited()))
+    }
+
+    /// The request is over, maybe before it was decided.
+    pub fn end(&mut self, moment: &mut Moment<'_>) {
+        if let Some(Waiting { cause: Cause::Fetch(_, claim), .. }) = self.waiting.take() {
+            moment.worker.keys.abandon(&claim, moment.zone, moment.now);
+        }
     }
 
     /// The gateway's id of this request.
@@ -81,7 +132,13 @@ impl Passage {
         &self.head.request_id
     }
 
-    fn enter(&mut self, keys: &KeyStore, now: UnixTime) -> Result<Step, Refusal> {
+    /// The answer that refuses this request, in the protocol that its client speaks.
+    #[must_use]
+    pub fn reply_to(&self, refusal: Refusal) -> Reply {
+        refusal.into_reply_to(&self.head)
+    }
+
+    fn enter(&mut self, moment: &mut Moment<'_>) -> Result<Step, Refusal> {
         let gate = Rc::clone(&self.gate);
         let policy = gate.policy.as_ref().map_err(|error| {
             Refusal::new(Code::ConfigurationInvalid, "the filter's configuration cannot be used")
@@ -92,67 +149,133 @@ impl Passage {
             Policy::Public => return Ok(self.forward(Vec::new(), None)),
             Policy::Authenticated(rules) => rules,
         };
-        let bearer = credentials::bearer(&self.head, rules.max_token_bytes)?;
-        let token = Token::parse(bearer.jwt()?)?;
+        let raw = credentials::bearer(&self.head, rules.max_token_bytes)?.jwt()?;
+        if let Some(token) = moment.recall(raw, &rules.keys) {
+            let issuer = issuer_of(&token, rules)?;
+            token.check(issuer, &rules.validity, moment.now)?;
+            return self.admit(rules, issuer, &token, moment.now);
+        }
+        let token = Token::parse(raw)?;
         let issuer = issuer_of(&token, rules)?;
-        token.check(issuer, &rules.validity, now)?;
-        match keys.find(&issuer.url.text, &token.key_id, now) {
-            Lookup::Found(key) => {
-                key.verify(&token)?;
-                self.admit(rules, issuer, &token, now)
+        token.check(issuer, &rules.validity, moment.now)?;
+        self.verify(rules, issuer, token, None, moment)
+    }
+
+    /// Verifies the signature, now or when there are keys. `since` is when the request began to
+    /// wait for another's fetch, if it does.
+    fn verify(
+        &mut self,
+        rules: &Rules,
+        issuer: &Issuer,
+        token: Token,
+        since: Option<UnixTime>,
+        moment: &mut Moment<'_>,
+    ) -> Result<Step, Refusal> {
+        match moment.find(&issuer.url.text, &token.key_id, &rules.keys) {
+            Lookup::Found(held) => self.verify_with(&held, rules, issuer, token, moment),
+            Lookup::Fetch(claim) => {
+                let (fetch, call) = KeyFetch::begin(issuer);
+                self.waiting = Some(Waiting { token, cause: Cause::Fetch(fetch, claim) });
+                Ok(Step::Call(call))
             }
-            Lookup::Fetch => Ok(Step::Call(self.wait_for_keys(token, issuer))),
+            Lookup::Busy => self.wait(token, since.unwrap_or(moment.now), moment),
             Lookup::Unknown => Err(key_unknown()),
             Lookup::Unavailable => Err(keys_unavailable()),
         }
     }
 
-    fn wait_for_keys(&mut self, token: Token, issuer: &Issuer) -> HttpCall {
-        let (fetch, call) = KeyFetch::begin(issuer);
-        self.waiting = Some(Waiting { token, fetch });
-        call
+    fn verify_with(
+        &self,
+        held: &Held,
+        rules: &Rules,
+        issuer: &Issuer,
+        token: Token,
+        moment: &mut Moment<'_>,
+    ) -> Result<Step, Refusal> {
+        held.keys.get(&token.key_id).ok_or_else(key_unknown)?.verify(&token)?;
+        let token = Rc::new(token);
+        let bearer = credentials::bearer(&self.head, rules.max_token_bytes)?;
+        if let (Ok(raw), Ok(Some(expires))) = (bearer.jwt(), token.expires()) {
+            let verified = Verified {
+                token: Rc::clone(&token),
+                issuer: issuer.url.text.as_str().into(),
+                edition: held.edition,
+            };
+            moment.worker.tokens.remember(raw, verified, expires);
+        }
+        self.admit(rules, issuer, &token, moment.now)
+    }
+
+    /// Waits for the keys that another fetches, if there is room and time.
+    fn wait(
+        &mut self,
+        token: Token,
+        since: UnixTime,
+        moment: &Moment<'_>,
+    ) -> Result<Step, Refusal> {
+        let waited = moment.now.since(since);
+        let seat = moment.worker.seat().ok_or_else(keys_awaited)?;
+        if waited >= LONGEST_WAIT {
+            return Err(keys_awaited());
+        }
+        self.waiting = Some(Waiting { token, cause: Cause::Another { since, _seat: seat } });
+        Ok(Step::Wait(waited.clamp(PAUSES.0, PAUSES.1)))
+    }
+
+    fn with_keys_of_others(&mut self, moment: &mut Moment<'_>) -> Result<Step, Refusal> {
+        let gate = Rc::clone(&self.gate);
+        let (
+            Ok(Policy::Authenticated(rules)),
+            Some(Waiting { token, cause: Cause::Another { since, .. } }),
+        ) = (&gate.policy, self.waiting.take())
+        else {
+            // The host speaks of a pause that was never asked for.
+            return Err(keys_unavailable());
+        };
+        let issuer = issuer_of(&token, rules)?;
+        // The token may have expired while it waited.
+        token.check(issuer, &rules.validity, moment.now)?;
+        self.verify(rules, issuer, token, Some(since), moment)
     }
 
     fn with_answer(
         &mut self,
         outcome: HttpOutcome,
-        keys: &mut KeyStore,
-        now: UnixTime,
+        moment: &mut Moment<'_>,
     ) -> Result<Step, Refusal> {
         let gate = Rc::clone(&self.gate);
-        let (Ok(Policy::Authenticated(rules)), Some(mut waiting)) =
-            (&gate.policy, self.waiting.take())
+        let (
+            Ok(Policy::Authenticated(rules)),
+            Some(Waiting { token, cause: Cause::Fetch(mut fetch, claim) }),
+        ) = (&gate.policy, self.waiting.take())
         else {
             // The host answered a call that was never made.
             return Err(keys_unavailable());
         };
-        let issuer = issuer_of(&waiting.token, rules)?;
-        let name = &issuer.url.text;
-        let failure = match waiting.fetch.advance(outcome) {
+        let failure = match fetch.advance(outcome) {
             Ok(Progress::Call(call)) => {
-                self.waiting = Some(waiting);
+                self.waiting = Some(Waiting { token, cause: Cause::Fetch(fetch, claim) });
                 return Ok(Step::Call(call));
             }
-            Ok(Progress::Done(set)) => {
-                keys.accept(name, set, now);
+            Ok(Progress::Done(fetched)) => {
+                moment.settle(&claim, Ok(fetched), &rules.keys);
                 None
             }
             Err(failure) => {
-                keys.fetch_failed(name, now);
+                moment.settle(&claim, Err(&failure), &rules.keys);
                 Some(failure)
             }
         };
-        let token = waiting.token;
-        match keys.find(name, &token.key_id, now) {
-            Lookup::Found(key) => {
-                // The token may have expired while it waited.
-                token.check(issuer, &rules.validity, now)?;
-                key.verify(&token)?;
-                self.admit(rules, issuer, &token, now)
-            }
+        let issuer = issuer_of(&token, rules)?;
+        // The token may have expired while it waited.
+        token.check(issuer, &rules.validity, moment.now)?;
+        match moment.find(&issuer.url.text, &token.key_id, &rules.keys) {
+            Lookup::Found(held) => self.verify_with(&held, rules, issuer, token, moment),
             Lookup::Unavailable => Err(keys_unavailable().because(failure)),
-            Lookup::Fetch | Lookup::Unknown => {
-                keys.fetch_was_fruitless(name, now);
+            // Whatever others may do: this request has seen the issuer's answer.
+            Lookup::Unknown | Lookup::Busy => Err(key_unknown().because(failure)),
+            Lookup::Fetch(claim) => {
+                moment.worker.keys.abandon(&claim, moment.zone, moment.now);
                 Err(key_unknown().because(failure))
             }
         }
@@ -199,7 +322,7 @@ impl Passage {
             if shadow && refusal.code != Code::HeaderReserved {
                 self.forward(Vec::new(), Some(refusal))
             } else {
-                Step::Reply(refusal.into_reply_to(&self.head))
+                Step::Reply(self.reply_to(refusal))
             }
         })
     }
@@ -222,3 +345,11 @@ fn keys_unavailable() -> Refusal {
         "the issuer's keys could not be fetched and none are cached",
     )
 }
+
+/// Others fetch the keys, and this request can wait for them no longer.
+fn keys_awaited() -> Refusal {
+    Refusal::new(Code::KeysUnavailable, "the issuer's keys are being fetched")
+}
+
+#[cfg(test)]
+mod tests;

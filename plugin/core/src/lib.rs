@@ -6,6 +6,7 @@
 
 pub mod assertion;
 pub mod authorize;
+pub mod cache;
 pub mod config;
 pub mod credentials;
 pub mod fetch;
@@ -22,3 +23,5 @@ pub mod roles;
 pub mod step;
 pub mod time;
 pub mod token;
+pub mod worker;
+pub mod zone;

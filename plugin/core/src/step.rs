@@ -13,6 +13,8 @@ pub enum Step {
     Reply(Reply),
     /// Make this call and come back with its outcome.
     Call(HttpCall),
+    /// Come back after this long, or as soon as the keys that others fetch may be there.
+    Wait(Duration),
 }
 
 /// How a request goes on to its upstream.
@@ -55,6 +57,8 @@ pub enum HttpOutcome {
     Answer {
         /// The status code.
         status: u16,
+        /// The value of `Cache-Control`, if there is one.
+        cache_control: Option<Vec<u8>>,
         /// The whole body.
         body: Vec<u8>,
     },

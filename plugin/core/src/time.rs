@@ -19,6 +19,12 @@ impl UnixTime {
         Self(s.saturating_mul(1000))
     }
 
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
     /// Whole seconds since 1970, as a NumericDate is usually written (RFC 7519 section 2).
     #[must_use]
     pub const fn as_secs(self) -> u64 {

@@ -7,10 +7,9 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use super::{KONG_BIN, kong_conf};
+use super::{KONG_BIN, Ports, kong_conf};
 use crate::{
     artifacts::{self, Artifacts},
-    port,
     process::Process,
     run_dir::RunDir,
 };
@@ -29,7 +28,7 @@ impl Docker {
         artifacts: &Artifacts,
         routes: &str,
         run: &RunDir,
-        proxy: u16,
+        ports: Ports,
     ) -> Result<Self> {
         if artifacts::output(Command::new("docker").args(["image", "inspect", IMAGE])).is_err() {
             eprintln!("   Pulling {IMAGE}");
@@ -40,7 +39,6 @@ impl Docker {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("kombisphere-stack-{}-{next}", process::id());
-        let status = port::free()?;
         // Kong runs as another user in the container and must be able to read both.
         let shared = run.path().join("kong-docker");
         std::fs::create_dir_all(&shared)?;
@@ -50,8 +48,8 @@ impl Docker {
             kong_conf(&[
                 ("declarative_config", "/etc/kong/kong.yml".to_owned()),
                 ("wasm_filters_path", "/filters".to_owned()),
-                ("proxy_listen", format!("127.0.0.1:{proxy}")),
-                ("status_listen", format!("127.0.0.1:{status}")),
+                ("proxy_listen", format!("127.0.0.1:{}", ports.proxy)),
+                ("status_listen", format!("127.0.0.1:{}", ports.status)),
                 ("nginx_worker_processes", "2".to_owned()),
                 ("proxy_error_log", "/dev/stderr".to_owned()),
             ])?,
@@ -67,7 +65,7 @@ impl Docker {
             .args(std::env::vars().map(|(name, _)| name).filter(is_setting).flat_map(env_option))
             .arg(IMAGE);
         let mut process = Process::spawn("kong", command, run.path())?;
-        process.wait_for(&format!("http://127.0.0.1:{status}/status/ready")).await?;
+        process.wait_for(&format!("http://127.0.0.1:{}/status/ready", ports.status)).await?;
         Ok(Self { name, _process: process })
     }
 }

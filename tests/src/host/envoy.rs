@@ -4,10 +4,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::Ports;
 use crate::{
     artifacts::{Artifacts, FILTER},
-    envoy::{Ports, bootstrap},
-    port,
+    envoy::bootstrap,
     process::Process,
     routes::Declaration,
     run_dir::RunDir,
@@ -22,10 +22,9 @@ impl Envoy {
         artifacts: &Artifacts,
         routes: &str,
         run: &RunDir,
-        proxy: u16,
+        ports: Ports,
     ) -> Result<Self> {
         let binary = artifacts.envoy.as_ref().context("Envoy was not prepared")?;
-        let ports = Ports { proxy, admin: port::free()? };
         let wasm = artifacts.filters.join(format!("{FILTER}.wasm"));
         let bootstrap = bootstrap(&Declaration::parse(routes)?, &wasm, ports)?;
         let config = run.write("envoy.json", format!("{bootstrap:#}"))?;
@@ -38,7 +37,7 @@ impl Envoy {
             "warning",
         ]);
         let mut process = Process::spawn("envoy", command, run.path())?;
-        process.wait_for(&format!("http://127.0.0.1:{}/ready", ports.admin)).await?;
+        process.wait_for(&format!("http://127.0.0.1:{}/ready", ports.status)).await?;
         Ok(Self { _process: process })
     }
 }

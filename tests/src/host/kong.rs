@@ -10,8 +10,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{KONG_BIN, kong_conf, text};
-use crate::{answer, artifacts::Artifacts, port, run_dir::RunDir};
+use super::{KONG_BIN, Ports, kong_conf, text};
+use crate::{answer, artifacts::Artifacts, run_dir::RunDir};
 
 /// How long Kong may take to answer after `kong start` came back.
 const READY: Duration = Duration::from_secs(30);
@@ -26,19 +26,18 @@ impl Kong {
         artifacts: &Artifacts,
         routes: &str,
         run: &RunDir,
-        proxy: u16,
+        ports: Ports,
     ) -> Result<Self> {
         let command = std::env::var_os(KONG_BIN).context("KONG_BIN is not set")?;
         let prefix = run.path().join("kong");
         fs::create_dir_all(&prefix)?;
-        let status = port::free()?;
         let declaration = run.write("kong.yml", routes)?;
         let mut overrides = vec![
             ("prefix", text(&prefix)),
             ("declarative_config", text(&declaration)),
             ("wasm_filters_path", text(&artifacts.filters)),
-            ("proxy_listen", format!("127.0.0.1:{proxy}")),
-            ("status_listen", format!("127.0.0.1:{status}")),
+            ("proxy_listen", format!("127.0.0.1:{}", ports.proxy)),
+            ("status_listen", format!("127.0.0.1:{}", ports.status)),
             ("nginx_worker_processes", "2".to_owned()),
         ];
         if nix::unistd::geteuid().is_root() {
@@ -49,7 +48,7 @@ impl Kong {
         let conf = run.write("kong.conf", kong_conf(&overrides)?)?;
         let kong = Self { command, prefix };
         kong.run(&["start".as_ref(), "-c".as_ref(), conf.as_os_str()])?;
-        kong.wait_until_ready(&format!("http://127.0.0.1:{status}/status/ready")).await?;
+        kong.wait_until_ready(&format!("http://127.0.0.1:{}/status/ready", ports.status)).await?;
         Ok(kong)
     }
 

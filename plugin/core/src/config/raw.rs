@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::roles::RawRoles;
-use super::{ConfigError, Rules, given, invalid, issuer::RawIssuer, list::List, names, non_empty};
+use super::{
+    ConfigError, Rules, given, invalid, is_label, issuer::RawIssuer, list::List, names, non_empty,
+};
+use super::{keys::RawKeys, roles::RawRoles};
 use crate::{assertion::Signer, authorize::Demands, token::Validity};
 
 /// How far clocks may differ, unless the configuration says otherwise.
@@ -17,6 +19,8 @@ const DEFAULT_TOKEN_BYTES: usize = 16 * 1024;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPolicy {
+    #[serde(default, deserialize_with = "given")]
+    name: Option<String>,
     #[serde(default)]
     pub(super) access: RawAccess,
     #[serde(default)]
@@ -27,6 +31,8 @@ pub(super) struct RawPolicy {
     organisations: Option<List<String>>,
     #[serde(default, deserialize_with = "given")]
     allow_act: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    keys: Option<RawKeys>,
     #[serde(default, deserialize_with = "given")]
     assertion: Option<RawAssertion>,
     #[serde(default, deserialize_with = "given")]
@@ -65,12 +71,21 @@ enum RawBind {
 }
 
 impl RawPolicy {
+    /// The name is used elsewhere; here it only must not be wrong.
+    pub(super) fn check_name(&self) -> Result<(), ConfigError> {
+        if self.name.as_deref().is_none_or(is_label) {
+            return Ok(());
+        }
+        Err(invalid("name", "expected 1 to 64 of a-z, 0-9 and -"))
+    }
+
     /// A public route has no rules: one that is there shows that something else was meant.
     pub(super) fn refuse_rules(&self) -> Result<(), ConfigError> {
         for (field, given) in [
             ("roles", self.roles.is_some()),
             ("organisations", self.organisations.is_some()),
             ("allow_act", self.allow_act.is_some()),
+            ("keys", self.keys.is_some()),
             ("assertion", self.assertion.is_some()),
             ("max_age_s", self.max_age_s.is_some()),
             ("shadow", self.shadow.is_some()),
@@ -124,6 +139,7 @@ impl TryFrom<RawPolicy> for Rules {
                 organisations: organisations.transpose()?.unwrap_or_default(),
                 delegation: raw.allow_act.unwrap_or(false),
             },
+            keys: raw.keys.unwrap_or_default().parse()?,
             signer: raw.assertion.map(RawAssertion::parse).transpose()?,
             shadow: raw.shadow.unwrap_or(false),
         })

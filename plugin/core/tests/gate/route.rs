@@ -1,15 +1,17 @@
 //! A route behind the gate, and requests to it.
 
-use std::rc::Rc;
+use std::{cell::RefCell, rc::Rc};
 
 use kombi_gate_core::{
+    config::KeyTerms,
+    fetch::Fetched,
     gate::{Gate, Passage},
     jwks::KeySet,
-    keys::KeyStore,
     refusal::{Refusal, Reply},
     request::Head,
     step::{Forward, Step},
     time::UnixTime,
+    worker::{Moment, Worker},
 };
 use kombi_spec::code::Code;
 use serde_json::{Value, json};
@@ -22,7 +24,7 @@ pub(crate) const SIGNING_KEY: &str = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2
 /// A configured route, with the keys of its issuers.
 pub(crate) struct Route {
     gate: Rc<Gate>,
-    keys: KeyStore,
+    worker: RefCell<Worker>,
 }
 
 impl Route {
@@ -50,7 +52,7 @@ impl Route {
     /// A route with any configuration and issuers.
     pub(crate) fn with_keys(configuration: &Value, issuers: &[(&str, &[Key])]) -> Self {
         let gate = Rc::new(Gate::new(configuration.to_string().as_bytes()));
-        let mut route = Self { gate, keys: KeyStore::default() };
+        let mut route = Self { gate, worker: RefCell::default() };
         for (url, keys) in issuers {
             route.publish(url, keys);
         }
@@ -59,13 +61,20 @@ impl Route {
 
     fn publish(&mut self, url: &str, keys: &[Key]) {
         let keys: Vec<Value> = keys.iter().map(Key::public).collect();
-        let set = KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap();
-        self.keys.accept(url, set, now());
+        let document = json!({ "keys": keys }).to_string().into_bytes();
+        let keys = KeySet::parse(&document).unwrap();
+        // Any worker's claim will do, so that keys can take the place of others at once.
+        let claim = Worker::default().keys.tend(url, None, now()).unwrap();
+        let fetched = Fetched { keys, document, fresh_for: None };
+        let terms = KeyTerms::default();
+        self.worker.get_mut().keys.settle(&claim, Ok(fetched), &terms, None, now());
     }
 
     /// What becomes of a request.
     pub(crate) fn send(&self, head: Head) -> Step {
-        Passage::begin(Rc::clone(&self.gate), head, &self.keys, now()).1
+        let worker = &mut self.worker.borrow_mut();
+        let mut moment = Moment { worker, zone: None, now: now() };
+        Passage::begin(Rc::clone(&self.gate), head, &mut moment).1
     }
 
     /// What becomes of a GET with this token.
@@ -108,7 +117,7 @@ pub(crate) fn code(step: &Step) -> Option<Code> {
         Step::Forward(_) => None,
         Step::Reply(reply) => Some(reply.refusal.code),
         // No key is known for the token, and the issuer would be asked.
-        Step::Call(_) => Some(Code::KeyUnknown),
+        Step::Call(_) | Step::Wait(_) => Some(Code::KeyUnknown),
     }
 }
 

@@ -1,0 +1,193 @@
+//! Verified tokens that one worker remembers, so that the second request costs no signature.
+//!
+//! Only what holds on every route is remembered: that the issuer signed these bytes, and what
+//! they say. Dates, audience, roles and all else are judged anew for every request.
+
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use crate::{keys::Edition, time::UnixTime, token::Token};
+
+/// Places where a token can be remembered: a token may be in any of the `WAYS` places of its row.
+const ROWS: usize = 256;
+const WAYS: usize = 4;
+
+/// Most memory for tokens and their claims, as far as it can be told.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// The tokens.
+pub struct TokenCache {
+    places: Vec<Option<Entry>>,
+    bytes: usize,
+    /// The place to clear next when memory runs short.
+    hand: usize,
+    counts: CacheCounts,
+}
+
+/// How often a token was remembered since the counts were taken last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CacheCounts {
+    /// It was.
+    pub hits: u64,
+    /// It was not.
+    pub misses: u64,
+}
+
+/// A token whose signature was verified.
+#[derive(Clone)]
+pub struct Verified {
+    /// The token.
+    pub token: Rc<Token>,
+    /// The issuer whose keys verified it.
+    pub issuer: Rc<str>,
+    /// The edition of those keys.
+    pub edition: Edition,
+}
+
+struct Entry {
+    raw: Box<[u8]>,
+    verified: Verified,
+    expires: UnixTime,
+    bytes: usize,
+    /// Whether it was asked for since a newcomer last wanted its place.
+    used: bool,
+}
+
+impl Default for TokenCache {
+    fn default() -> Self {
+        let places = std::iter::repeat_with(|| None).take(ROWS * WAYS).collect();
+        Self { places, bytes: 0, hand: 0, counts: CacheCounts::default() }
+    }
+}
+
+impl TokenCache {
+    /// The token `raw`, if it was verified before, has not expired, and the keys that verified it
+    /// still stand, as `stands` says.
+    pub fn recall(
+        &mut self,
+        raw: &str,
+        now: UnixTime,
+        stands: impl FnOnce(&Verified) -> bool,
+    ) -> Option<Rc<Token>> {
+        let found = self.position(raw.as_bytes());
+        let place = found.and_then(|index| self.places.get_mut(index));
+        let recalled = place.and_then(|place| {
+            let entry = place.as_mut()?;
+            if now < entry.expires && stands(&entry.verified) {
+                entry.used = true;
+                return Some(Rc::clone(&entry.verified.token));
+            }
+            self.bytes = self.bytes.saturating_sub(entry.bytes);
+            *place = None;
+            None
+        });
+        match recalled {
+            Some(_) => self.counts.hits += 1,
+            None => self.counts.misses += 1,
+        }
+        recalled
+    }
+
+    /// Remembers the token `raw`, which was verified, until it expires.
+    pub fn remember(&mut self, raw: &str, verified: Verified, expires: UnixTime) {
+        let raw = raw.as_bytes();
+        let bytes = weight(raw, &verified.token);
+        if bytes > MAX_BYTES / 16 {
+            // One giant must not drive out everybody else.
+            return;
+        }
+        let index = self.position(raw).or_else(|| self.victim(raw));
+        let Some(index) = index else { return };
+        self.clear(index);
+        while self.bytes.saturating_add(bytes) > MAX_BYTES {
+            self.hand = (self.hand + 1) % (ROWS * WAYS);
+            self.clear(self.hand);
+        }
+        if let Some(place) = self.places.get_mut(index) {
+            self.bytes = self.bytes.saturating_add(bytes);
+            *place = Some(Entry { raw: raw.into(), verified, expires, bytes, used: false });
+        }
+    }
+
+    /// What happened since this was asked last.
+    pub fn take_counts(&mut self) -> CacheCounts {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// Where the token `raw` is.
+    fn position(&self, raw: &[u8]) -> Option<usize> {
+        row(raw).find(|index| {
+            let place = self.places.get(*index).and_then(Option::as_ref);
+            place.is_some_and(|entry| same(&entry.raw, raw))
+        })
+    }
+
+    /// The place for a token that is not there: a free one, or one that nobody asked for lately.
+    fn victim(&mut self, raw: &[u8]) -> Option<usize> {
+        let free = |places: &[Option<Entry>], index| places.get(index).is_some_and(Option::is_none);
+        if let Some(index) = row(raw).find(|index| free(&self.places, *index)) {
+            return Some(index);
+        }
+        let mut victim = None;
+        for index in row(raw) {
+            let entry = self.places.get_mut(index).and_then(Option::as_mut)?;
+            if !std::mem::take(&mut entry.used) {
+                victim.get_or_insert(index);
+            }
+        }
+        victim.or_else(|| row(raw).next())
+    }
+
+    fn clear(&mut self, index: usize) {
+        if let Some(entry) = self.places.get_mut(index).and_then(Option::take) {
+            self.bytes = self.bytes.saturating_sub(entry.bytes);
+        }
+    }
+}
+
+/// The places of a token. Its last bytes are part of the signature: they differ from token to
+/// token, and who does not hold the issuer's key cannot choose them.
+fn row(raw: &[u8]) -> std::ops::Range<usize> {
+    let mut hash = 0_u64;
+    for chunk in raw.rchunks(8).take(2) {
+        let word = chunk.iter().fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
+        hash = (hash ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+    }
+    let row = usize::try_from(hash >> 40).unwrap_or_default() % ROWS;
+    row * WAYS..(row + 1) * WAYS
+}
+
+/// Whether two tokens are equal in every byte. Eight at a time: in WebAssembly, comparing
+/// slices goes byte by byte.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    let (a_words, a_rest) = a.as_chunks::<8>();
+    let (b_words, b_rest) = b.as_chunks::<8>();
+    a.len() == b.len()
+        && a_rest == b_rest
+        && a_words
+            .iter()
+            .zip(b_words)
+            .all(|(a, b)| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b))
+}
+
+/// About how much memory a token takes.
+fn weight(raw: &[u8], token: &Token) -> usize {
+    let claims: usize = token.claims.iter().map(|(name, value)| name.len() + size(value)).sum();
+    // The token keeps its own copy of the bytes.
+    raw.len() * 2 + claims + 256
+}
+
+fn size(value: &Value) -> usize {
+    // The value itself, and its share of the tree or array that it is in.
+    const NODE: usize = 64;
+    NODE + match value {
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(size).sum(),
+        Value::Object(members) => members.iter().map(|(name, v)| name.len() + size(v)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;
