@@ -18,6 +18,7 @@ pub mod clock;
 pub mod filter;
 pub mod headers;
 pub mod host;
+pub mod issuer;
 pub mod node;
 pub mod outcome;
 pub mod peers;
