@@ -25,5 +25,6 @@ pub mod peers;
 pub mod request;
 pub mod route;
 pub mod rule;
+pub mod storm;
 mod vm;
 pub mod zone;
