@@ -12,10 +12,12 @@ impl Storm {
             return Err(format!("a broken rule: {violation}"));
         }
         let sent = std::mem::take(&mut self.sent);
+        // What ended together is in no order, so a worker counts as having keys from now on only.
+        let had_keys = self.has_keys.clone();
         for sent in sent {
             match self.node.outcome(sent.id).cloned() {
                 None => self.sent.push(sent),
-                Some(outcome) => self.check(&sent, &outcome).map_err(|what| {
+                Some(outcome) => self.check(&sent, &outcome, &had_keys).map_err(|what| {
                     let problem = outcome.problem();
                     format!(
                         "{what}: {:?} to {} ended with {} {problem:?}",
@@ -29,7 +31,12 @@ impl Storm {
         Ok(())
     }
 
-    fn check(&mut self, sent: &Sent, outcome: &Outcome) -> Result<(), &'static str> {
+    fn check(
+        &mut self,
+        sent: &Sent,
+        outcome: &Outcome,
+        had_keys: &[bool],
+    ) -> Result<(), &'static str> {
         match outcome {
             Outcome::CutOff if sent.cut => self.tally.cut_off += 1,
             Outcome::CutOff => return Err("a request was cut off"),
@@ -70,13 +77,18 @@ impl Storm {
                 if response.status == 401 && response.headers.first("www-authenticate").is_none() {
                     return Err("a 401 without a challenge");
                 }
-                self.check_refusal(sent, problem.code)?;
+                self.check_refusal(sent, problem.code, had_keys)?;
             }
         }
         Ok(())
     }
 
-    fn check_refusal(&self, sent: &Sent, code: Code) -> Result<(), &'static str> {
+    fn check_refusal(
+        &self,
+        sent: &Sent,
+        code: Code,
+        had_keys: &[bool],
+    ) -> Result<(), &'static str> {
         match code {
             Code::ConfigurationInvalid if sent.path == "/broken" => return Ok(()),
             _ if sent.path == "/broken" && !sent.reserved => {
@@ -88,7 +100,7 @@ impl Storm {
                 if !self.in_trouble && !troubled {
                     return Err("no keys although the issuer was never in trouble");
                 }
-                if self.has_keys.get(sent.worker).copied().unwrap_or_default() {
+                if had_keys.get(sent.worker).copied().unwrap_or_default() {
                     return Err("no keys although the worker had them");
                 }
             }
