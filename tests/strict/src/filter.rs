@@ -76,7 +76,7 @@ impl Filter {
         Ok(Self { name, module })
     }
 
-    /// A module from its bytes, as if its file were called `name`.
+    /// A module from its bytes or its text, as if its file were called `name`.
     pub fn from_wasm(name: &str, wasm: &[u8]) -> Result<Self> {
         Ok(Self { name: name.to_owned(), module: Module::new(&engine()?, wasm)? })
     }

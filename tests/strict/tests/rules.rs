@@ -133,8 +133,7 @@ impl Probe {
                 &format!("(i32.const {}) (i32.const {length})", 4096 + index * 256),
             );
         }
-        let wasm = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-        Filter::from_wasm(name, &wasm).unwrap()
+        Filter::from_wasm(name, text.as_bytes()).unwrap_or_else(|error| panic!("{error:?}\n{text}"))
     }
 
     fn on(&self, host: Host) -> Builder {
