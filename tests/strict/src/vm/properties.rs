@@ -1,0 +1,110 @@
+//! Properties: what a filter may read and write, and where.
+
+use super::{Phase, Stop, Vm, brief};
+use crate::rule::Rule;
+
+/// Variables of nginx that can be written, and that the proxied request is made of.
+const WRITABLE: &[&str] = &[
+    "ngx.upstream_uri",
+    "ngx.upstream_host",
+    "ngx.upstream_x_forwarded_for",
+    "ngx.upstream_x_forwarded_host",
+    "ngx.upstream_x_forwarded_path",
+    "ngx.upstream_x_forwarded_prefix",
+    "ngx.upstream_via",
+    // Changes the port and the Host header, not the address.
+    "kong.service.target",
+];
+
+impl Vm {
+    /// `proxy_get_property`; `path` as the ABI passes it, parts separated by NUL.
+    pub(super) fn get_property(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>, Stop> {
+        let name = dotted(path);
+        if self.on_kong() {
+            if self.in_root() {
+                return Err(self.forbid(
+                    Rule::PropertyRead,
+                    format!("read the property {name} in a root context"),
+                ));
+            }
+            if name == "kong.response.source" {
+                return Err(self.forbid(Rule::PropertyRead, format!("read the property {name}")));
+            }
+        }
+        let value = self.property(&name);
+        self.led(|| {
+            format!("property {name} is {}", value.as_deref().map_or("absent".to_owned(), brief))
+        });
+        Ok(value)
+    }
+
+    fn property(&mut self, name: &str) -> Option<Vec<u8>> {
+        let on_kong = self.on_kong();
+        let (zone, body) = {
+            let settings = &self.shared.borrow().settings;
+            (settings.zone_bytes, settings.body_buffer_bytes)
+        };
+        let http = self.http()?;
+        let text = |text: &str| Some(text.as_bytes().to_vec());
+        match name {
+            "source.address" => return text("192.0.2.7:50000"),
+            "request.path" if !on_kong => return Some(http.raw_target.clone()),
+            "request.id" if !on_kong => return Some(http.request_id.clone().into_bytes()),
+            _ if !on_kong => return None,
+            _ => {}
+        }
+        if let Some(value) = http.properties.get(name) {
+            return Some(value.clone());
+        }
+        match name {
+            "kong.version" => text("3.9.3"),
+            "kong.route_name" => Some(http.route.clone().into_bytes()),
+            "kong.service_name" => text("backend"),
+            "kong.configuration.nginx_wasm_shm_kv" => {
+                zone.map(|bytes| bytes.to_string().into_bytes())
+            }
+            "kong.configuration.nginx_http_client_body_buffer_size" => text(&body.to_string()),
+            "kong.configuration.router_flavor" => text("expressions"),
+            "ngx.kong_request_id" => Some(http.request_id.clone().into_bytes()),
+            "ngx.request_uri" => Some(http.raw_target.clone()),
+            "ngx.remote_addr" => text("192.0.2.7"),
+            _ => None,
+        }
+    }
+
+    /// `proxy_set_property`.
+    pub(super) fn set_property(&mut self, path: &[u8], value: &[u8]) -> Result<(), Stop> {
+        let name = dotted(path);
+        self.led(|| format!("set property {name} to {}", brief(value)));
+        if self.on_kong() {
+            if self.in_root() {
+                return Err(self.forbid(
+                    Rule::PropertyWrite,
+                    format!("wrote the property {name} in a root context"),
+                ));
+            }
+            if name == "kong.service.upstream" {
+                self.object(Rule::WithoutEffect, format!("wrote the property {name}"));
+            } else if !name.starts_with("kong.ctx.shared.") && !WRITABLE.contains(&name.as_str()) {
+                return Err(self.forbid(Rule::PropertyWrite, format!("wrote the property {name}")));
+            } else if !matches!(
+                self.phase(),
+                Some(Phase::RequestHeaders | Phase::RequestBody | Phase::CallResponse)
+            ) && name.starts_with("ngx.")
+            {
+                self.object(
+                    Rule::WithoutEffect,
+                    format!("wrote the property {name} after the request had left"),
+                );
+            }
+        }
+        if let Some(http) = self.http() {
+            http.properties.insert(name, value.to_vec());
+        }
+        Ok(())
+    }
+}
+
+fn dotted(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).replace('\0', ".")
+}
