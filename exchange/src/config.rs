@@ -7,10 +7,10 @@ use tracing_subscriber::filter::Targets;
 
 use crate::{
     assertion::GateKey,
+    body::BodyLimits,
     cli::ServeArgs,
     outbound::{Lookup, system_lookup},
     seal::Seal,
-    session::BodyLimits,
 };
 
 /// Where the gateway connects to.

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod assertion;
+pub mod body;
 pub mod cli;
 pub mod command;
 pub mod config;

@@ -7,13 +7,18 @@ use http_body_util::Full;
 use hyper::{Method, Request, Response, body::Incoming};
 use kombi_spec::{code::Code, session::Origin};
 
-use crate::{
-    connector::Connector,
-    instance::InstanceId,
-    random,
-    refusal::Refusal,
-    session::{Desk, Trace},
-};
+use crate::{connector::Connector, instance::InstanceId, random, refusal::Refusal, session::Desk};
+
+/// What a request leaves in the log, as far as it got.
+#[derive(Debug, Default)]
+pub struct Trace {
+    /// The gateway's id of the request, once the assertion is verified.
+    pub request_id: Option<String>,
+    /// Who it is.
+    pub subject: Option<String>,
+    /// How the instance came to the user's record.
+    pub origin: Option<Origin>,
+}
 
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
