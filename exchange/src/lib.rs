@@ -1,7 +1,8 @@
 //! `kombi-exchange`, the sidecar behind the gateway: it turns an assertion that the gate signed
-//! into a session in somebody's KombiStack instance.
+//! into a session in somebody's KombiStack instance, and asks the issuer about opaque tokens.
 //!
-//! A request reads from top to bottom in [`session`]. It trusts nothing but the assertion, and
+//! A login reads from top to bottom in [`session`], a question about a token in
+//! [`introspection`](mod@introspection). The exchange trusts nothing but the assertion, and
 //! it must never be reachable from the internet except through the gateway.
 
 pub mod address;
@@ -13,6 +14,7 @@ pub mod config;
 pub mod connector;
 pub mod data_dir;
 pub mod instance;
+pub mod introspection;
 pub mod lanes;
 pub mod links;
 pub mod listener;
