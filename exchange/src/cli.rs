@@ -258,11 +258,8 @@ mod tests {
             config::MAX_CONNECTIONS,
             config::LOG,
         ] {
-            let starts =
-                |line: &str| line.strip_prefix("  ")?.strip_prefix(variable)?.chars().next();
-            let explained = ENVIRONMENT
-                .lines()
-                .any(|line| line.trim() == variable || starts(line) == Some(' '));
+            let named = |line: &str| line.split_whitespace().next() == Some(variable);
+            let explained = ENVIRONMENT.lines().any(named);
             assert!(explained, "{variable}");
         }
     }

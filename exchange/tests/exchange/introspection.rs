@@ -253,6 +253,23 @@ async fn a_slow_issuer_is_given_up_and_others_are_not_held_up() {
 }
 
 #[tokio::test]
+async fn an_answer_without_end_is_not_read_to_its_end() {
+    let head = "HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: 99999999";
+    let beginning = format!("{head}\r\n\r\n{}", " ".repeat(64 * 1024 + 1)).into_bytes();
+    let (answer, metadata) = (beginning.clone(), beginning);
+    let endless = FakeIssuer::start(move |_| Script::Hang(answer.clone())).await;
+    let unknown = FakeIssuer::start_with(|_| metadata.clone(), |_| Script::Send(Vec::new())).await;
+    for issuer in [endless, unknown] {
+        let exchange = Exchange::with(&issuer).await;
+        let refused = code(exchange.introspect(&issuer, "t").await).await;
+        assert_eq!(refused, Code::IntrospectionUnavailable);
+        let (_, metrics) = exchange.ops("/metrics").await;
+        let counted = "kombi_exchange_introspection_calls_total{outcome=\"misbehaved\"} 1";
+        assert!(metrics.contains(counted), "{metrics}");
+    }
+}
+
+#[tokio::test]
 async fn an_issuer_that_is_down_is_unavailable() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{gone}");
