@@ -2,6 +2,7 @@
 //! from top to bottom. See [`kombi_spec::introspection`].
 
 mod answer;
+mod client;
 mod issuer;
 mod question;
 mod token;
@@ -35,12 +36,13 @@ use crate::{
 };
 
 use answer::Answer;
-use issuer::IssuerClient;
+use client::IssuerClient;
 use question::Question;
 use token::Token;
 use verdicts::{Judgement, Verdict, Verdicts};
 
-pub use issuer::{AskError, Issuer};
+pub use client::AskError;
+pub use issuer::Issuer;
 
 /// For how long an issuer that does not answer is not asked again about the same token.
 const FAILURE_CACHE: Duration = Duration::from_secs(1);

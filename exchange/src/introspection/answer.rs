@@ -6,7 +6,7 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
-use super::issuer::AskError;
+use super::client::AskError;
 use crate::time::UnixTime;
 
 /// What the issuer says about a token.

@@ -10,7 +10,7 @@ use std::{
 use serde_json::value::RawValue;
 use tokio::{sync::OnceCell, time::Instant};
 
-use super::{issuer::AskError, token::Fingerprint};
+use super::{client::AskError, token::Fingerprint};
 
 /// What is known of a token.
 #[derive(Debug, Clone)]
