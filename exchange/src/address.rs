@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use url::{Host, Url};
+
 /// How far an instance's address may reach; chosen by the operator at registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
@@ -33,6 +35,16 @@ impl Reach {
             Zone::Private => matches!(self, Self::Private),
             Zone::Forbidden => false,
         }
+    }
+}
+
+/// The address that `url` names by itself, without a lookup.
+#[must_use]
+pub fn literal(url: &Url) -> Option<IpAddr> {
+    match url.host() {
+        Some(Host::Ipv4(v4)) => Some(v4.into()),
+        Some(Host::Ipv6(v6)) => Some(v6.into()),
+        Some(Host::Domain(_)) | None => None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hyper::HeaderMap;
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation,
     errors::ErrorKind,
@@ -11,6 +12,7 @@ use jsonwebtoken::{
 use kombi_spec::{
     assertion::{Assertion, EXCHANGE_AUDIENCE, ISSUER, LIFETIME_S, TYP},
     code::Code,
+    header,
 };
 
 use crate::{refusal::Refusal, time::UnixTime};
@@ -138,6 +140,20 @@ impl Verifier {
     }
 }
 
+/// The one assertion that a request with these headers carries.
+pub fn presented(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let invalid = |detail| Refusal::new(Code::AssertionInvalid, detail);
+    let mut values = headers.get_all(header::ASSERTION).iter();
+    match (values.next(), values.next()) {
+        (None, _) => {
+            let detail = format!("the request has no {}", header::ASSERTION);
+            Err(Refusal::new(Code::AssertionMissing, detail))
+        }
+        (Some(one), None) => one.to_str().map_err(|_| invalid("the assertion is not ASCII")),
+        (Some(_), Some(_)) => Err(invalid("the request has more than one assertion")),
+    }
+}
+
 fn reason(kind: &ErrorKind) -> &'static str {
     match kind {
         ErrorKind::InvalidSignature => "its signature is wrong",
@@ -154,6 +170,7 @@ fn invalid(reason: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hyper::header::HeaderValue;
     use jsonwebtoken::{EncodingKey, Header};
     use ring::signature::{Ed25519KeyPair, KeyPair};
     use serde_json::{Value, json};
@@ -199,6 +216,16 @@ mod tests {
 
     fn signed(change: impl FnOnce(&mut Value)) -> String {
         jsonwebtoken::encode(&header([1; 32]), &claims(change), &private_of([1; 32])).unwrap()
+    }
+
+    #[test]
+    fn exactly_one_assertion_is_read() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(presented(&headers).unwrap_err().code, Code::AssertionMissing);
+        headers.append(kombi_spec::header::ASSERTION, HeaderValue::from_static("a"));
+        assert_eq!(presented(&headers), Ok("a"));
+        headers.append(kombi_spec::header::ASSERTION, HeaderValue::from_static("a"));
+        assert_eq!(presented(&headers).unwrap_err().code, Code::AssertionInvalid);
     }
 
     /// The key pair of RFC 8037 appendix A, whose thumbprint the RFC gives.

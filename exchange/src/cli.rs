@@ -12,7 +12,7 @@ use crate::{
     server::StartError,
 };
 
-/// What `--help` says about the environment; every variable is also a flag, except the secret.
+/// What `--help` says about the environment; every variable is also a flag, except secrets.
 const ENVIRONMENT: &str = "\
 Environment (a flag, where there is one, wins):
   KOMBI_EXCHANGE_DATA                 directory for the database; made if it is not there [--data]
@@ -27,15 +27,30 @@ Environment (a flag, where there is one, wins):
                                       [--clock-skew-s]
   KOMBI_EXCHANGE_INSTANCE_TIMEOUT_MS  how long an instance may take to answer, in milliseconds, 2000
                                       [--instance-timeout-ms]
+  KOMBI_EXCHANGE_INTROSPECTION_ISSUER the issuer whose opaque tokens are introspected, exactly as it
+                                      names itself; without it none are [--introspection-issuer]
+  KOMBI_EXCHANGE_INTROSPECTION_CLIENT_ID
+                                      the exchange's client at that issuer
+                                      [--introspection-client-id]
+  KOMBI_EXCHANGE_INTROSPECTION_CLIENT_SECRET
+                                      secret, that client's; environment only
+  KOMBI_EXCHANGE_INTROSPECTION_ENDPOINT
+                                      where to ask, if not where the issuer's metadata says, which
+                                      must be its own origin [--introspection-endpoint]
+  KOMBI_EXCHANGE_INTROSPECTION_ALLOW_PRIVATE
+                                      true lets the issuer be at a private address and without TLS,
+                                      false [--introspection-allow-private]
   KOMBI_EXCHANGE_MAX_CONNECTIONS      connections from the gateway at once; more wait, 1024
                                       [--max-connections]
   KOMBI_EXCHANGE_LOG                  what is logged, as level or target=level,…, info [--log]
-  SSL_CERT_FILE                       root certificates for https instances, if not the machine's
+  SSL_CERT_FILE                       root certificates for https instances and the issuer, if not
+                                      the machine's
 
-The secret is needed by `serve` and `instance add`, the data directory also by `instance list`,
+The seal key is needed by `serve` and `instance add`, the data directory also by `instance list`,
 everything else by `serve` alone. Exit codes: 0 done, 1 failed, 2 configured wrongly.";
 
-/// The sidecar of the KombiSphere gateway: logs people into KombiStack instances.
+/// The sidecar of the KombiSphere gateway: logs people into KombiStack instances and introspects
+/// opaque tokens.
 #[derive(Debug, Parser)]
 #[command(name = "kombi-exchange", version, after_help = ENVIRONMENT)]
 pub struct Cli {
@@ -81,6 +96,19 @@ pub struct ServeArgs {
     #[arg(long, value_name = "MS", env = config::INSTANCE_TIMEOUT_MS, hide_env_values = true)]
     #[arg(default_value = "2000")]
     pub instance_timeout_ms: String,
+    /// The issuer whose opaque tokens are introspected; its client's secret is in the environment
+    #[arg(long, value_name = "URL", env = config::INTROSPECTION_ISSUER, hide_env_values = true)]
+    pub introspection_issuer: Option<String>,
+    /// The exchange's client at that issuer
+    #[arg(long, value_name = "ID", env = config::INTROSPECTION_CLIENT_ID, hide_env_values = true)]
+    pub introspection_client_id: Option<String>,
+    /// Where to ask, if not where the issuer's metadata says
+    #[arg(long, value_name = "URL", env = config::INTROSPECTION_ENDPOINT, hide_env_values = true)]
+    pub introspection_endpoint: Option<String>,
+    /// Whether the issuer may be at a private address and without TLS: true or false
+    #[arg(long, value_name = "BOOL", env = config::INTROSPECTION_ALLOW_PRIVATE)]
+    #[arg(hide_env_values = true, default_value = "false")]
+    pub introspection_allow_private: String,
     /// Connections from the gateway at once; more wait
     #[arg(long, value_name = "N", env = config::MAX_CONNECTIONS, hide_env_values = true)]
     #[arg(default_value = "1024")]
@@ -222,10 +250,17 @@ mod tests {
             config::OPS_LISTEN,
             config::CLOCK_SKEW_S,
             config::INSTANCE_TIMEOUT_MS,
+            config::INTROSPECTION_ISSUER,
+            config::INTROSPECTION_CLIENT_ID,
+            config::INTROSPECTION_CLIENT_SECRET,
+            config::INTROSPECTION_ENDPOINT,
+            config::INTROSPECTION_ALLOW_PRIVATE,
             config::MAX_CONNECTIONS,
             config::LOG,
         ] {
-            assert!(ENVIRONMENT.contains(&format!("  {variable} ")), "{variable}");
+            let named = |line: &str| line.split_whitespace().next() == Some(variable);
+            let explained = ENVIRONMENT.lines().any(named);
+            assert!(explained, "{variable}");
         }
     }
 }

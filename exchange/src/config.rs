@@ -1,5 +1,7 @@
 //! Configuration: read once from flags and environment, into types that cannot be wrong.
 
+mod introspection;
+
 use std::{env, ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -7,10 +9,17 @@ use tracing_subscriber::filter::Targets;
 
 use crate::{
     assertion::GateKey,
+    body::BodyLimits,
     cli::ServeArgs,
+    introspection::{Issuer, Limits as IntrospectionLimits},
     outbound::{Lookup, system_lookup},
     seal::Seal,
-    session::BodyLimits,
+};
+
+pub use introspection::{
+    ALLOW_PRIVATE as INTROSPECTION_ALLOW_PRIVATE, CLIENT_ID as INTROSPECTION_CLIENT_ID,
+    CLIENT_SECRET as INTROSPECTION_CLIENT_SECRET, ENDPOINT as INTROSPECTION_ENDPOINT,
+    ISSUER as INTROSPECTION_ISSUER,
 };
 
 /// Where the gateway connects to.
@@ -48,11 +57,13 @@ pub struct Config {
     pub clock_skew: Duration,
     /// How long after a request's arrival its instance may still answer.
     pub instance_timeout: Duration,
+    /// Who says whether an opaque token is good.
+    pub introspection: Option<Issuer>,
     /// How many connections from the gateway there may be at once.
     pub max_connections: u32,
     /// What needs no configuring.
     pub limits: Limits,
-    /// Looks up the names of instances.
+    /// Looks up the names of instances and of the issuer.
     pub lookup: Lookup,
 }
 
@@ -67,6 +78,8 @@ pub struct Limits {
     pub lane: usize,
     /// How long a request waits for its turn with an instance.
     pub lane_patience: Duration,
+    /// What questions about tokens may cost.
+    pub introspection: IntrospectionLimits,
 }
 
 impl Default for Limits {
@@ -78,6 +91,7 @@ impl Default for Limits {
             body: BodyLimits { bytes: 16 * 1024, time: Duration::from_secs(5) },
             lane: 16,
             lane_patience: Duration::from_millis(250),
+            introspection: IntrospectionLimits::default(),
         }
     }
 }
@@ -115,6 +129,7 @@ impl Config {
                 (50, 30_000),
                 "whole milliseconds from 50 to 30000",
             )?),
+            introspection: introspection::issuer(args)?,
             max_connections: number(
                 MAX_CONNECTIONS,
                 &args.max_connections,

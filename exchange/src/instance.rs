@@ -1,10 +1,13 @@
 //! An instance: somebody's KombiStack, where it is and who may enter it.
 
-use std::{collections::BTreeSet, fmt, net::IpAddr};
+use std::{collections::BTreeSet, fmt};
 
-use url::{Host, Url};
+use url::Url;
 
-use crate::{address::Reach, seal::HookKey};
+use crate::{
+    address::{self, Reach},
+    seal::HookKey,
+};
 
 /// A registered KombiStack.
 #[derive(Debug, Clone)]
@@ -106,12 +109,7 @@ impl InstanceUrl {
         if url.query().is_some() || url.fragment().is_some() {
             return unfit("a URL without query and fragment", format!("{text:?}"));
         }
-        let literal: Option<IpAddr> = match url.host() {
-            Some(Host::Ipv4(v4)) => Some(v4.into()),
-            Some(Host::Ipv6(v6)) => Some(v6.into()),
-            Some(Host::Domain(_)) | None => None,
-        };
-        match literal.filter(|address| !reach.covers(*address)) {
+        match address::literal(&url).filter(|address| !reach.covers(*address)) {
             Some(address) => unfit(reach.expectation(), address.to_string()),
             None => Ok(Self { url, reach }),
         }

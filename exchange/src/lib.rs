@@ -1,17 +1,20 @@
 //! `kombi-exchange`, the sidecar behind the gateway: it turns an assertion that the gate signed
-//! into a session in somebody's KombiStack instance.
+//! into a session in somebody's KombiStack instance, and asks the issuer about opaque tokens.
 //!
-//! A request reads from top to bottom in [`session`]. It trusts nothing but the assertion, and
+//! A login reads from top to bottom in [`session`], a question about a token in
+//! [`introspection`](mod@introspection). The exchange trusts nothing but the assertion, and
 //! it must never be reachable from the internet except through the gateway.
 
 pub mod address;
 pub mod assertion;
+pub mod body;
 pub mod cli;
 pub mod command;
 pub mod config;
 pub mod connector;
 pub mod data_dir;
 pub mod instance;
+pub mod introspection;
 pub mod lanes;
 pub mod links;
 pub mod listener;

@@ -11,7 +11,7 @@ use prometheus_client::{
 /// Media type of [`Metrics::render`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Upper bounds of the latency buckets, in seconds. The deadline of an instance is 2 s.
+/// Upper bounds of the latency buckets, in seconds. Instances and the issuer have 2 s.
 const BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5];
 
 /// The counters; clones share them.
@@ -22,6 +22,9 @@ pub struct Metrics {
     request_seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
     connector_calls: Family<OutcomeLabels, Counter>,
     connector_seconds: Histogram,
+    introspections: Family<IntrospectionLabels, Counter>,
+    introspection_calls: Family<OutcomeLabels, Counter>,
+    introspection_seconds: Histogram,
     instances: Gauge,
 }
 
@@ -41,6 +44,12 @@ struct OutcomeLabels {
     outcome: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IntrospectionLabels {
+    outcome: &'static str,
+    source: &'static str,
+}
+
 fn histogram() -> Histogram {
     Histogram::new(BUCKETS)
 }
@@ -54,6 +63,9 @@ impl Metrics {
         let request_seconds = Family::new_with_constructor(histogram as fn() -> Histogram);
         let connector_calls = Family::default();
         let connector_seconds = histogram();
+        let introspections = Family::default();
+        let introspection_calls = Family::default();
+        let introspection_seconds = histogram();
         let instances = Gauge::default();
         let seconds = || Unit::Seconds;
         registry.register("requests", "Requests answered, by route and code", requests.clone());
@@ -74,6 +86,22 @@ impl Metrics {
             seconds(),
             connector_seconds.clone(),
         );
+        registry.register(
+            "introspections",
+            "Questions about tokens, by what is known and where from",
+            introspections.clone(),
+        );
+        registry.register(
+            "introspection_calls",
+            "Questions to the issuer about tokens, by outcome",
+            introspection_calls.clone(),
+        );
+        registry.register_with_unit(
+            "introspection_call_duration",
+            "Time that questions to the issuer took",
+            seconds(),
+            introspection_seconds.clone(),
+        );
         registry.register("instances", "Registered instances", instances.clone());
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The version that runs", Info::new(version));
@@ -83,6 +111,9 @@ impl Metrics {
             request_seconds,
             connector_calls,
             connector_seconds,
+            introspections,
+            introspection_calls,
+            introspection_seconds,
             instances,
         }
     }
@@ -97,6 +128,17 @@ impl Metrics {
     pub fn connector_call(&self, outcome: &'static str, took: Duration) {
         self.connector_calls.get_or_create(&OutcomeLabels { outcome }).inc();
         self.connector_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A question about a token was answered with `outcome`, found at `source`.
+    pub fn introspection(&self, outcome: &'static str, source: &'static str) {
+        self.introspections.get_or_create(&IntrospectionLabels { outcome, source }).inc();
+    }
+
+    /// The issuer was asked about a token.
+    pub fn introspection_call(&self, outcome: &'static str, took: Duration) {
+        self.introspection_calls.get_or_create(&OutcomeLabels { outcome }).inc();
+        self.introspection_seconds.observe(took.as_secs_f64());
     }
 
     /// There are so many instances.
@@ -129,6 +171,8 @@ mod tests {
         let metrics = Metrics::new();
         metrics.request("sso_session", "ok", Duration::from_millis(7));
         metrics.connector_call("entered", Duration::from_millis(5));
+        metrics.introspection("inactive", "cache");
+        metrics.introspection_call("late", Duration::from_secs(2));
         metrics.instances(3);
         let text = metrics.render();
         for line in [
@@ -136,6 +180,9 @@ mod tests {
             "kombi_exchange_request_duration_seconds_bucket{le=\"0.01\",route=\"sso_session\"} 1",
             "kombi_exchange_connector_calls_total{outcome=\"entered\"} 1",
             "kombi_exchange_connector_duration_seconds_count 1",
+            "kombi_exchange_introspections_total{outcome=\"inactive\",source=\"cache\"} 1",
+            "kombi_exchange_introspection_calls_total{outcome=\"late\"} 1",
+            "kombi_exchange_introspection_call_duration_seconds_count 1",
             "kombi_exchange_instances 3",
             "kombi_exchange_build_info{version=\"",
         ] {

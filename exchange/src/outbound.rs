@@ -10,7 +10,7 @@ use std::{
 };
 
 use reqwest::{
-    Client,
+    Client, Response,
     dns::{Addrs, Name, Resolve, Resolving},
     redirect,
 };
@@ -45,7 +45,7 @@ pub enum OutboundError {
 
 /// A name leads nowhere that it may lead.
 #[derive(Debug, thiserror::Error)]
-#[error("{name} leads to {found}, out of bounds for this instance")]
+#[error("{name} leads to {found}, out of bounds here")]
 pub struct OutOfBounds {
     name: String,
     found: String,
@@ -140,6 +140,18 @@ fn within(reach: Reach, name: String, found: Vec<SocketAddr>) -> Result<Addrs, O
         return Err(OutOfBounds { name, found: outside.join(", ") });
     }
     Ok(Box::new(inside.into_iter()))
+}
+
+/// The body of `response`; `None` if it is larger than `most` bytes.
+pub async fn body(response: &mut Response, most: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len().saturating_add(chunk.len()) > most {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body))
 }
 
 /// Whether a call failed because of [`OutOfBounds`].

@@ -24,7 +24,7 @@ pub struct Refusal {
     pub cause: Option<String>,
 }
 
-/// The method that a route with `Allow` takes; there is only one kind of route.
+/// The method that a route with `Allow` takes; all of them take the same.
 const ALLOWED: &str = "POST";
 
 /// When a client may try again after a 503, in seconds.

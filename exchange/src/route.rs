@@ -5,27 +5,52 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Method, Request, Response, body::Incoming};
-use kombi_spec::{code::Code, session::Origin};
+use kombi_spec::{code::Code, introspection, session::Origin};
 
 use crate::{
-    connector::Connector,
-    instance::InstanceId,
-    random,
-    refusal::Refusal,
-    session::{Desk, Trace},
+    connector::Connector, instance::InstanceId, introspection::Introspection, metrics::Metrics,
+    random, refusal::Refusal, session::Desk,
 };
+
+/// What a request leaves in the log, as far as it got.
+#[derive(Debug, Default)]
+pub struct Trace {
+    /// The gateway's id of the request, once the assertion is verified.
+    pub request_id: Option<String>,
+    /// Who it is.
+    pub subject: Option<String>,
+    /// How the instance came to the user's record.
+    pub origin: Option<Origin>,
+    /// What is known of the token that was asked about.
+    pub introspected: Option<&'static str>,
+}
+
+/// Where requests are answered.
+pub struct Desks<C> {
+    /// Those for sessions.
+    pub sessions: Desk<C>,
+    /// The gate's own, about tokens.
+    pub introspection: Introspection,
+    /// Counts all of them.
+    pub metrics: Metrics,
+}
 
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
 enum Route {
     /// Sessions in one instance.
     Session(InstanceId),
+    /// What the issuer says about a token.
+    Introspection,
     /// Nothing.
     Unknown,
 }
 
 impl Route {
     fn of(path: &str) -> Self {
+        if path == introspection::PATH {
+            return Self::Introspection;
+        }
         let id = path.strip_prefix("/sso/instances/").and_then(|p| p.strip_suffix("/session"));
         id.and_then(|id| InstanceId::parse(id).ok()).map_or(Self::Unknown, Self::Session)
     }
@@ -34,6 +59,7 @@ impl Route {
     const fn label(&self) -> &'static str {
         match self {
             Self::Session(_) => "sso_session",
+            Self::Introspection => "gate_introspect",
             Self::Unknown => "unknown",
         }
     }
@@ -41,7 +67,7 @@ impl Route {
 
 /// Answers one request.
 pub async fn answer<C: Connector>(
-    desk: &Desk<C>,
+    desks: &Desks<C>,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let started = Instant::now();
@@ -50,10 +76,16 @@ pub async fn answer<C: Connector>(
     let mut trace = Trace::default();
     let outcome = match &route {
         Route::Session(id) if method == Method::POST => {
-            desk.open_session(id, request, &mut trace).await
+            desks.sessions.open_session(id, request, &mut trace).await
+        }
+        Route::Introspection if method == Method::POST => {
+            desks.introspection.introspect(request, &mut trace).await
         }
         Route::Session(_) => {
             Err(Refusal::new(Code::MethodNotAllowed, "sessions are opened with POST"))
+        }
+        Route::Introspection => {
+            Err(Refusal::new(Code::MethodNotAllowed, "tokens are asked about with POST"))
         }
         Route::Unknown => Err(Refusal::new(Code::NotFound, "the path names nothing")),
     };
@@ -64,7 +96,7 @@ pub async fn answer<C: Connector>(
     };
     let code = refusal.as_ref().map_or("ok", |refusal| refusal.code.as_str());
     let took = started.elapsed();
-    desk.metrics.request(route.label(), code, took);
+    desks.metrics.request(route.label(), code, took);
     tracing::info!(
         request_id,
         method = method.as_str(),
@@ -74,6 +106,7 @@ pub async fn answer<C: Connector>(
         status = response.status().as_u16(),
         code,
         origin = trace.origin.map(label),
+        introspected = trace.introspected,
         detail = refusal.as_ref().map(|refusal| refusal.detail.as_str()),
         cause = refusal.as_ref().and_then(|refusal| refusal.cause.as_deref()),
         duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
@@ -86,7 +119,7 @@ impl Route {
     fn instance(&self) -> Option<&str> {
         match self {
             Self::Session(id) => Some(id.as_str()),
-            Self::Unknown => None,
+            Self::Introspection | Self::Unknown => None,
         }
     }
 }
@@ -109,6 +142,9 @@ mod tests {
         let session = |id| Route::Session(InstanceId::parse(id).unwrap());
         for (path, route) in [
             ("/sso/instances/lab-1/session", session("lab-1")),
+            ("/gate/introspect", Route::Introspection),
+            ("/gate/introspect/", Route::Unknown),
+            ("/gate/Introspect", Route::Unknown),
             ("/sso/instances//session", Route::Unknown),
             ("/sso/instances/session", Route::Unknown),
             ("/sso/instances/LAB/session", Route::Unknown),

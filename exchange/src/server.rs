@@ -17,13 +17,14 @@ use crate::{
     config::{Config, ConfigError, LISTEN, OPS_LISTEN},
     connector::Hook,
     data_dir::{Claim, DataDir, DataDirError},
+    introspection::Introspection,
     lanes::Lanes,
     listener::Listener,
     metrics::Metrics,
     ops::Ops,
     outbound::{Outbound, OutboundError},
     registry::{Registry, RegistryError},
-    route,
+    route::{self, Desks},
     session::Desk,
     spent,
     store::{Store, StoreError},
@@ -66,7 +67,7 @@ pub enum StartError {
 pub struct Server {
     public: Listener,
     ops: Listener,
-    desk: Arc<Desk<Hook>>,
+    desks: Arc<Desks<Hook>>,
     view: Ops,
     addresses: Addresses,
     _claim: Claim,
@@ -90,8 +91,16 @@ impl Server {
         let registry = Registry::open(store.clone(), config.seal).await?;
         let outbound = Outbound::new(config.lookup)?;
         let metrics = Metrics::new();
-        let desk = Desk {
-            verifier: Verifier::new(config.gate_keys, config.clock_skew),
+        let verifier = Verifier::new(config.gate_keys, config.clock_skew);
+        let introspection = Introspection::new(
+            verifier.clone(),
+            config.introspection,
+            &outbound,
+            (config.limits.introspection, config.limits.body),
+            metrics.clone(),
+        );
+        let sessions = Desk {
+            verifier,
             registry,
             store: store.clone(),
             lanes: Lanes::new(config.limits.lane, config.limits.lane_patience),
@@ -107,7 +116,7 @@ impl Server {
         Ok(Self {
             public,
             ops,
-            desk: Arc::new(desk),
+            desks: Arc::new(Desks { sessions, introspection, metrics: metrics.clone() }),
             view: Ops { store, metrics, stopping: Arc::default() },
             addresses: Addresses { public: public_address, ops: ops_address },
             _claim: claim,
@@ -122,7 +131,7 @@ impl Server {
 
     /// Serves until `stop`, then finishes what is under way.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
-        let Self { public, ops, desk, view, addresses, _claim } = self;
+        let Self { public, ops, desks, view, addresses, _claim } = self;
         let Addresses { public: listen, ops: ops_listen } = addresses;
         tracing::info!(%listen, %ops_listen, version = env!("CARGO_PKG_VERSION"), "listening");
 
@@ -135,8 +144,8 @@ impl Server {
             OPS_GRACE,
         ));
         let handler = move |request| {
-            let desk = Arc::clone(&desk);
-            async move { route::answer(&*desk, request).await }
+            let desks = Arc::clone(&desks);
+            async move { route::answer(&*desks, request).await }
         };
         let drained = public.serve(handler, announce(stop, stopping), GRACE).await;
         // The operator can see what is happening until the very end.

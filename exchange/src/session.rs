@@ -4,23 +4,19 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::{
-    HeaderMap, Request, Response,
+    Request, Response,
     body::Body,
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
 };
-use kombi_spec::{
-    assertion::Assertion,
-    code::Code,
-    header,
-    session::{Origin, Session},
-};
+use kombi_spec::{assertion::Assertion, code::Code, session::Session};
 use serde_json::value::RawValue;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::{
-    assertion::Verifier,
+    assertion::{self, Verifier},
+    body::{self, BodyLimits},
     connector::{Connector, ConnectorError, Entry, Person},
     instance::{Instance, InstanceId, Subject},
     lanes::Lanes,
@@ -28,30 +24,11 @@ use crate::{
     metrics::Metrics,
     refusal::Refusal,
     registry::Registry,
+    route::Trace,
     spent,
     store::Store,
     time::UnixTime,
 };
-
-/// What a request may cost before anything about it is known.
-#[derive(Debug, Clone, Copy)]
-pub struct BodyLimits {
-    /// The largest body, in bytes.
-    pub bytes: usize,
-    /// How long the body may take to arrive.
-    pub time: Duration,
-}
-
-/// What a login leaves in the log, as far as it got.
-#[derive(Debug, Default)]
-pub struct Trace {
-    /// The gateway's id of the request, once the assertion is verified.
-    pub request_id: Option<String>,
-    /// Who it is.
-    pub subject: Option<String>,
-    /// How the instance came to the user's record.
-    pub origin: Option<Origin>,
-}
 
 /// The desk where people ask to enter an instance.
 pub struct Desk<C> {
@@ -85,9 +62,9 @@ impl<C: Connector> Desk<C> {
         B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
         let (head, body) = request.into_parts();
-        self.take(body).await?;
+        body::read(body, self.limits).await?;
         let deadline = Instant::now() + self.instance_timeout;
-        let jwt = the_assertion(&head.headers)?;
+        let jwt = assertion::presented(&head.headers)?;
         // The assertion does not cover the query, so nothing here may ever read it.
         let (method, path) = (head.method.as_str(), head.uri.path());
         let assertion = self.verifier.verify(jwt, method, path, UnixTime::now())?;
@@ -102,25 +79,6 @@ impl<C: Connector> Desk<C> {
         trace.origin = entry.origin;
         self.remember(&instance, &person.subject, &entry.record_id).await?;
         answer(&entry.session)
-    }
-
-    /// Takes the body and lets it go: nothing in it is asked for. Unread, it would cost the
-    /// gateway its connection.
-    async fn take<B>(&self, body: B) -> Result<(), Refusal>
-    where
-        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
-    {
-        let BodyLimits { bytes, time } = self.limits;
-        let late = || Refusal::new(Code::RequestTimeout, "the body did not arrive in time");
-        match timeout(time, Limited::new(body, bytes).collect()).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                let detail = format!("the body is larger than {bytes} bytes");
-                Err(Refusal::new(Code::BodyTooLarge, detail))
-            }
-            Ok(Err(error)) => Err(late().because(error)),
-            Err(_) => Err(late()),
-        }
     }
 
     /// Spends the assertion. Whatever happens from here on, it is not accepted again.
@@ -189,20 +147,6 @@ impl<C: Connector> Desk<C> {
     }
 }
 
-/// The one assertion that the request carries.
-fn the_assertion(headers: &HeaderMap) -> Result<&str, Refusal> {
-    let invalid = |detail| Refusal::new(Code::AssertionInvalid, detail);
-    let mut values = headers.get_all(header::ASSERTION).iter();
-    match (values.next(), values.next()) {
-        (None, _) => {
-            let detail = format!("the request has no {}", header::ASSERTION);
-            Err(Refusal::new(Code::AssertionMissing, detail))
-        }
-        (Some(one), None) => one.to_str().map_err(|_| invalid("the assertion is not ASCII")),
-        (Some(_), Some(_)) => Err(invalid("the request has more than one assertion")),
-    }
-}
-
 fn subject_of(assertion: &Assertion) -> Result<Subject, Refusal> {
     Subject::parse(&assertion.sub).map_err(|unfit| {
         let detail = "the assertion's sub is not a person's id";
@@ -217,19 +161,4 @@ fn answer(session: &Session<Box<RawValue>>) -> Result<Response<Full<Bytes>>, Ref
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn exactly_one_assertion_is_read() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(the_assertion(&headers).unwrap_err().code, Code::AssertionMissing);
-        headers.append(header::ASSERTION, HeaderValue::from_static("a"));
-        assert_eq!(the_assertion(&headers), Ok("a"));
-        headers.append(header::ASSERTION, HeaderValue::from_static("a"));
-        assert_eq!(the_assertion(&headers).unwrap_err().code, Code::AssertionInvalid);
-    }
 }

@@ -132,12 +132,22 @@ codes! {
     AccountRefused = "account_refused", 403, "the instance does not let this account in",
         "Ask the instance's administrator.";
 
+    /// The exchange has no credentials to ask this issuer about its tokens.
+    IntrospectionNotConfigured = "introspection_not_configured", 501, "tokens of this issuer cannot be introspected",
+        "Use a JWT access token; the operator can set KOMBI_EXCHANGE_INTROSPECTION_ISSUER and its client's credentials.";
+    /// The issuer did not say, in time and understandably, whether the token is good.
+    IntrospectionUnavailable = "introspection_unavailable", 503, "the issuer does not say whether the token is good",
+        "Try again shortly; the operator finds the reason in the exchange's log.";
+
     /// There is no such resource.
     NotFound = "not_found", 404, "there is nothing here",
         "Check the path against the API description.";
     /// The resource does not know the method.
     MethodNotAllowed = "method_not_allowed", 405, "the method is not allowed here",
         "Use a method named in the `Allow` header.";
+    /// The request's body is not what the resource takes.
+    BodyMalformed = "body_malformed", 400, "the request's body cannot be read",
+        "Send the body that the API description asks for.";
     /// The request's body is larger than allowed.
     BodyTooLarge = "body_too_large", 413, "the request is too large",
         "Send less.";

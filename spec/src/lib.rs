@@ -4,5 +4,6 @@
 pub mod assertion;
 pub mod code;
 pub mod header;
+pub mod introspection;
 pub mod problem;
 pub mod session;

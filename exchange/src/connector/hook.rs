@@ -7,7 +7,7 @@ use kombi_spec::session::{
     HOOK_PATH, HookRefusal, Origin, REQUEST_ISSUER, REQUEST_LIFETIME_S, Session, SessionRequest,
     SignedSessionRequest,
 };
-use reqwest::{Response, StatusCode};
+use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
@@ -48,8 +48,14 @@ impl Hook {
             .send()
             .await
             .map_err(|error| failed(&error))?;
-        let answer = read(&mut response).await?;
-        Ok((response.status(), answer))
+        match outbound::body(&mut response, MAX_ANSWER_BYTES).await {
+            Ok(Some(answer)) => Ok((response.status(), answer)),
+            Ok(None) => {
+                let problem = format!("its answer is larger than {MAX_ANSWER_BYTES} bytes");
+                Err(ConnectorError::Misbehaved(problem))
+            }
+            Err(error) => Err(failed(&error)),
+        }
     }
 }
 
@@ -96,18 +102,6 @@ fn signed(
         })?;
     serde_json::to_vec(&SignedSessionRequest { request })
         .map_err(|error| ConnectorError::Internal(error.to_string()))
-}
-
-async fn read(response: &mut Response) -> Result<Vec<u8>, ConnectorError> {
-    let mut answer = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
-        if answer.len().saturating_add(chunk.len()) > MAX_ANSWER_BYTES {
-            let problem = format!("its answer is larger than {MAX_ANSWER_BYTES} bytes");
-            return Err(ConnectorError::Misbehaved(problem));
-        }
-        answer.extend_from_slice(&chunk);
-    }
-    Ok(answer)
 }
 
 /// PocketBase's answer to a sign-in, with the hook's word on it.

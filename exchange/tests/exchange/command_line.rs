@@ -22,6 +22,7 @@ fn a_wrong_configuration_is_one_sentence_that_names_the_variable() {
         (config::CLOCK_SKEW_S, "5s", "expected whole seconds from 0 to 60, found \"5s\""),
         (config::INSTANCE_TIMEOUT_MS, "0", "expected whole milliseconds from 50 to 30000"),
         (config::MAX_CONNECTIONS, "many", "expected a number of connections from 1 to 65536"),
+        (config::INTROSPECTION_ALLOW_PRIVATE, "yes", "expected true or false, found \"yes\""),
         (config::LOG, "kombi=loud", "expected a level, or a list like"),
         (config::LISTEN, "192.0.2.1:1", "expected an address to listen on, found 192.0.2.1:1 ("),
     ] {

@@ -49,6 +49,7 @@ impl Exchange {
             seal: Seal::new(&SEAL).unwrap(),
             clock_skew: Duration::from_secs(5),
             instance_timeout: Duration::from_secs(2),
+            introspection: None,
             max_connections: 256,
             limits: Limits::default(),
             lookup: system_lookup,

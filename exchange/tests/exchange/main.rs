@@ -7,11 +7,14 @@ mod binary;
 mod exchange;
 mod gate;
 mod instance;
+mod issuer;
 
 mod assertions;
 mod command_line;
 mod durability;
 mod hook;
+mod introspection;
+mod introspection_process;
 mod isolation;
 mod limits;
 mod logins;

@@ -1,0 +1,235 @@
+//! `POST /gate/introspect`: one question about an opaque token on its way through the exchange,
+//! from top to bottom. See [`kombi_spec::introspection`].
+
+mod answer;
+mod client;
+mod issuer;
+mod question;
+mod token;
+mod verdicts;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Request, Response,
+    body::Body,
+    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+};
+use kombi_spec::{
+    assertion::Assertion,
+    code::Code,
+    introspection::{ACTIVE_CACHE_S, INACTIVE_CACHE_S, IntrospectionAnswer, SUBJECT},
+};
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use crate::{
+    assertion::{self, Verifier},
+    body::{self, BodyLimits},
+    metrics::Metrics,
+    outbound::Outbound,
+    refusal::Refusal,
+    route::Trace,
+    time::UnixTime,
+};
+
+use answer::Answer;
+use client::IssuerClient;
+use question::Question;
+use token::Token;
+use verdicts::{Judgement, Verdict, Verdicts};
+
+pub use client::AskError;
+pub use issuer::Issuer;
+
+/// For how long an issuer that does not answer is not asked again about the same token.
+const FAILURE_CACHE: Duration = Duration::from_secs(1);
+
+/// Limits that an operator has no reason to change; tests do.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How long the issuer may take, discovery included.
+    pub time: Duration,
+    /// How many questions to the issuer may be under way. More wait, within that time.
+    pub questions: usize,
+    /// How many tokens are remembered as active, and as many again as anything else.
+    pub tokens: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { time: Duration::from_secs(2), questions: 64, tokens: 4096 }
+    }
+}
+
+/// The desk where the gate asks about tokens.
+pub struct Introspection {
+    verifier: Verifier,
+    issuer: Option<IssuerClient>,
+    verdicts: Verdicts,
+    body: BodyLimits,
+    metrics: Metrics,
+}
+
+impl Introspection {
+    /// Asks `issuer`, if there is one, for whoever `verifier` knows as the gate.
+    #[must_use]
+    pub fn new(
+        verifier: Verifier,
+        issuer: Option<Issuer>,
+        outbound: &Outbound,
+        limits: (Limits, BodyLimits),
+        metrics: Metrics,
+    ) -> Self {
+        let (limits, body) = limits;
+        let issuer = issuer.map(|issuer| IssuerClient::new(issuer, outbound, limits));
+        Self { verifier, issuer, verdicts: Verdicts::new(limits.tokens), body, metrics }
+    }
+
+    /// Says whether the token in `request` is good.
+    pub async fn introspect<B>(
+        &self,
+        request: Request<B>,
+        trace: &mut Trace,
+    ) -> Result<Response<Full<Bytes>>, Refusal>
+    where
+        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
+        let (head, body) = request.into_parts();
+        let body = body::read(body, self.body).await?;
+        let jwt = assertion::presented(&head.headers)?;
+        let (method, path) = (head.method.as_str(), head.uri.path());
+        // Not spent: see the contract. What binds it to the gate is its subject.
+        let assertion = self.verifier.verify(jwt, method, path, UnixTime::now())?;
+        trace.request_id = Some(assertion.jti.clone());
+        trace.subject = Some(assertion.sub.clone());
+        of_the_gate(&assertion)?;
+        let Question { issuer, token } = Question::parse(&body)?;
+        let issuer = self.issuer_called(&issuer)?;
+        let judgement = self.judge(issuer, &token).await;
+        trace.introspected = Some(judgement.verdict.as_label());
+        answered(&judgement, Instant::now())
+    }
+
+    /// The configured issuer, if that is its name.
+    fn issuer_called(&self, name: &str) -> Result<&IssuerClient, Refusal> {
+        let unknown = |detail| Refusal::new(Code::IntrospectionNotConfigured, detail);
+        let issuer = self.issuer.as_ref();
+        let issuer = issuer.ok_or_else(|| unknown("the exchange introspects no tokens"))?;
+        if issuer.name() == name {
+            return Ok(issuer);
+        }
+        let other = "the exchange introspects tokens of another issuer only";
+        Err(unknown(other).because(format!("expected {:?}, found {name:?}", issuer.name())))
+    }
+
+    /// What is known of `token`, or what `issuer` says now.
+    async fn judge(&self, issuer: &IssuerClient, token: &Token) -> Judgement {
+        let ask = async {
+            let started = Instant::now();
+            let asked = issuer.ask(token).await;
+            let now = Instant::now();
+            let judgement = judged(asked, now, UnixTime::now());
+            self.metrics.introspection_call(judgement.verdict.as_label(), now - started);
+            judgement
+        };
+        let (judgement, source) = self.verdicts.of(token.fingerprint(), Instant::now(), ask).await;
+        self.metrics.introspection(judgement.verdict.as_label(), source.as_label());
+        judgement
+    }
+}
+
+/// Users have assertions too, should a route ever lead here.
+fn of_the_gate(assertion: &Assertion) -> Result<(), Refusal> {
+    if assertion.sub == SUBJECT {
+        return Ok(());
+    }
+    let detail = "the assertion is refused: only the gate itself asks here";
+    Err(Refusal::new(Code::AssertionInvalid, detail))
+}
+
+/// What follows from the issuer's words, and for how long.
+fn judged(asked: Result<Answer, AskError>, now: Instant, clock: UnixTime) -> Judgement {
+    let (verdict, relied_on) = match asked {
+        Ok(Answer::Active { claims, exp }) => {
+            let left = exp.map_or(u64::MAX, |exp| exp.as_secs().saturating_sub(clock.as_secs()));
+            match left {
+                // Ours is the clock that counts.
+                0 => (Verdict::Inactive, Duration::from_secs(INACTIVE_CACHE_S)),
+                // The clock is cut to whole seconds, so up to one of them has already passed.
+                left => (
+                    Verdict::Active(Arc::from(claims)),
+                    Duration::from_secs((left - 1).min(ACTIVE_CACHE_S)),
+                ),
+            }
+        }
+        Ok(Answer::Inactive) => (Verdict::Inactive, Duration::from_secs(INACTIVE_CACHE_S)),
+        Err(error) => (Verdict::Unknown(Arc::new(error)), FAILURE_CACHE),
+    };
+    Judgement { verdict, until: now + relied_on }
+}
+
+fn answered(judgement: &Judgement, now: Instant) -> Result<Response<Full<Bytes>>, Refusal> {
+    let claims: Option<&RawValue> = match &judgement.verdict {
+        Verdict::Active(claims) => Some(claims),
+        Verdict::Inactive => None,
+        Verdict::Unknown(error) => return Err(Refusal::from(&**error)),
+    };
+    let cache_for_s = judgement.until.saturating_duration_since(now).as_secs();
+    let answer = IntrospectionAnswer { active: claims.is_some(), claims, cache_for_s };
+    let body = serde_json::to_vec(&answer).map_err(Refusal::internal)?;
+    let mut response = Response::new(Full::new(body.into()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+impl From<&AskError> for Refusal {
+    fn from(error: &AskError) -> Self {
+        let detail = match error {
+            AskError::Late => "the issuer did not answer in time",
+            AskError::Unreachable(_) => "the issuer could not be reached",
+            AskError::AddressRefused(_) => "the issuer's name leads to an address out of bounds",
+            AskError::CredentialsRefused => "the issuer does not accept the exchange's credentials",
+            AskError::Misbehaved(_) => "the issuer's answer is not an introspection",
+        };
+        Self::new(Code::IntrospectionUnavailable, detail).because(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLOCK: UnixTime = UnixTime::from_secs(1_000_000);
+
+    fn active(exp: Option<u64>) -> Result<Answer, AskError> {
+        let claims = RawValue::from_string("{}".to_owned()).unwrap();
+        Ok(Answer::Active { claims, exp: exp.map(UnixTime::from_secs) })
+    }
+
+    #[test]
+    fn a_verdict_is_relied_on_until_exp_and_no_longer_than_its_kind_allows() {
+        let exp = |left: u64| Some(CLOCK.as_secs() + left);
+        for (asked, label, relied_on_s) in [
+            (active(None), "active", 60),
+            (active(exp(3600)), "active", 60),
+            (active(Some(u64::MAX)), "active", 60),
+            (active(exp(61)), "active", 60),
+            (active(exp(31)), "active", 30),
+            (active(exp(1)), "active", 0),
+            (active(exp(0)), "inactive", 10),
+            (active(Some(0)), "inactive", 10),
+            (Ok(Answer::Inactive), "inactive", 10),
+            (Err(AskError::Late), "late", 1),
+        ] {
+            let now = Instant::now();
+            let judgement = judged(asked, now, CLOCK);
+            assert_eq!(judgement.verdict.as_label(), label);
+            assert_eq!(judgement.until - now, Duration::from_secs(relied_on_s), "{label}");
+        }
+    }
+}
