@@ -36,6 +36,8 @@ pub(crate) struct Root {
     gate: Option<Rc<Gate>>,
     /// Calls under way, by their token.
     calls: BTreeMap<u32, Caller>,
+    /// Calls for keys that the next tick makes.
+    next: Vec<(Claim, KeyFetch, HttpCall)>,
     tended_at: Option<UnixTime>,
     /// Whether the tick is as fast as requests that wait for it want it.
     fast: Cell<bool>,
@@ -55,12 +57,13 @@ impl Root {
             context_id,
             gate: None,
             calls: BTreeMap::new(),
+            next: Vec::new(),
             tended_at: None,
             fast: Cell::new(false),
         }
     }
 
-    /// Fetches the keys that are due, at most once in a while.
+    /// Sees to it that keys that are due are fetched, at most once in a while.
     fn tend(&mut self, gate: &Gate) {
         let now = host::now();
         if self.tended_at.is_some_and(|at| now.since(at) < TICK / 2 && now >= at) {
@@ -73,37 +76,36 @@ impl Root {
             });
             if let Some(claim) = claim {
                 let (fetch, call) = KeyFetch::begin(issuer);
-                self.fetch(claim, fetch, &call);
+                self.next.push((claim, fetch, call));
             }
         }
         worker::publish();
     }
 
-    fn fetch(&mut self, claim: Claim, fetch: KeyFetch, call: &HttpCall) {
-        match host::dispatch(call) {
-            Ok(token) => {
-                self.calls.insert(token, Caller::Keys(claim, fetch));
+    /// Makes the calls for keys. Only the tick may: on Kong, a call that a root context makes in
+    /// the callback of another ends the worker.
+    fn make_calls(&mut self) {
+        for (claim, fetch, call) in std::mem::take(&mut self.next) {
+            match host::dispatch(&call) {
+                Ok(token) => {
+                    self.calls.insert(token, Caller::Keys(claim, fetch));
+                }
+                Err(status) => self.advance(claim, fetch, not_made(status)),
             }
-            Err(status) => self.advance(&claim, fetch, not_made(status)),
         }
     }
 
-    fn advance(&mut self, claim: &Claim, mut fetch: KeyFetch, outcome: HttpOutcome) {
+    fn advance(&mut self, claim: Claim, mut fetch: KeyFetch, outcome: HttpOutcome) {
         let Some(gate) = self.gate.clone() else { return };
         let Some(terms) = gate.key_terms() else { return };
         match fetch.advance(outcome) {
-            Ok(Progress::Call(call)) => match host::dispatch(&call) {
-                Ok(token) => {
-                    self.calls.insert(token, Caller::Keys(claim.clone(), fetch));
-                }
-                Err(status) => self.advance(claim, fetch, not_made(status)),
-            },
+            Ok(Progress::Call(call)) => self.next.push((claim, fetch, call)),
             Ok(Progress::Done(fetched)) => {
-                worker::with_moment(|moment| moment.settle(claim, Ok(fetched), terms));
+                worker::with_moment(|moment| moment.settle(&claim, Ok(fetched), terms));
             }
             Err(error) => {
                 log::keys_not_refreshed(claim.issuer(), &error);
-                worker::with_moment(|moment| moment.settle(claim, Err(&error), terms));
+                worker::with_moment(|moment| moment.settle(&claim, Err(&error), terms));
             }
         }
     }
@@ -159,6 +161,7 @@ impl RootContext for Root {
         // know of the others.
         if host::is_known() {
             self.tend(&gate);
+            self.make_calls();
             self.wake();
         }
     }
@@ -188,7 +191,7 @@ impl Context for Root {
     ) {
         let outcome = host::call_outcome(header_count, body_size);
         match self.calls.remove(&token) {
-            Some(Caller::Keys(claim, fetch)) => self.advance(&claim, fetch, outcome),
+            Some(Caller::Keys(claim, fetch)) => self.advance(claim, fetch, outcome),
             Some(Caller::Request(request)) => {
                 if let Some(request) = request.upgrade() {
                     let woken = request.borrow_mut().resume_from_root(outcome, self.context_id);
