@@ -19,8 +19,8 @@ use plan::Plan;
 mod document;
 mod plan;
 
-/// How long a fetch can take: two calls of 2 s, and some patience.
-const FETCH_MS: u64 = 4_500;
+/// How long a fetch can take: two calls of 2 s, and a tick between them.
+const FETCH_MS: u64 = 5_500;
 
 /// How long to leave the issuer alone after a fetch that failed or did not bring the key asked
 /// for. A client can make up as many `kid`s as it likes.
