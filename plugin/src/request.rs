@@ -32,6 +32,8 @@ pub(crate) struct State {
     gate: Rc<Gate>,
     passage: Option<Passage>,
     began: Duration,
+    /// Whether the request may go on.
+    passes: bool,
     /// What the call under way is for.
     awaited: Awaited,
 }
@@ -57,7 +59,14 @@ enum Next {
 impl Request {
     pub(crate) fn new(gate: Rc<Gate>, context_id: u32) -> Self {
         let awaited = Awaited::Answer;
-        let state = State { context_id, gate, passage: None, began: Duration::ZERO, awaited };
+        let state = State {
+            context_id,
+            gate,
+            passage: None,
+            began: Duration::ZERO,
+            passes: false,
+            awaited,
+        };
         Self { state: Rc::new(RefCell::new(state)) }
     }
 
@@ -138,6 +147,7 @@ impl State {
                 let set = forward.headers.iter().try_for_each(host::set_request_header);
                 Next::Decided(match set {
                     Ok(()) => {
+                        self.passes = true;
                         self.forwarded(forward.would_refuse.as_ref());
                         Action::Continue
                     }
@@ -168,6 +178,10 @@ impl State {
             Some(passage) => f(passage),
             None => Step::Reply(failure("an event of a request that never began").into_reply("")),
         }
+    }
+
+    fn so_far(&self) -> Action {
+        if self.passes { Action::Continue } else { Action::Pause }
     }
 
     fn status_listener(&self) -> &str {
@@ -233,6 +247,16 @@ impl HttpContext for Request {
             step
         };
         self.apply(step)
+    }
+
+    /// The body may arrive before the request is decided. On Envoy, letting it go on would let the
+    /// headers go on, too.
+    fn on_http_request_body(&mut self, _body_size: usize, _end_of_stream: bool) -> Action {
+        self.state.borrow().so_far()
+    }
+
+    fn on_http_request_trailers(&mut self, _trailer_count: usize) -> Action {
+        self.state.borrow().so_far()
     }
 
     fn on_log(&mut self) {

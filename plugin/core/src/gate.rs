@@ -122,7 +122,7 @@ impl Passage {
     /// The request is over, maybe before it was decided.
     pub fn end(&mut self, moment: &mut Moment<'_>) {
         if let Some(Waiting { cause: Cause::Fetch(_, claim), .. }) = self.waiting.take() {
-            moment.worker.keys.abandon(&claim, moment.zone, moment.now);
+            moment.worker.keys.orphan(&claim, moment.zone, moment.now);
         }
     }
 
@@ -275,7 +275,7 @@ impl Passage {
             // Whatever others may do: this request has seen the issuer's answer.
             Lookup::Unknown | Lookup::Busy => Err(key_unknown().because(failure)),
             Lookup::Fetch(claim) => {
-                moment.worker.keys.abandon(&claim, moment.zone, moment.now);
+                moment.worker.keys.release(&claim, moment.zone, moment.now);
                 Err(key_unknown().because(failure))
             }
         }

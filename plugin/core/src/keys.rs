@@ -148,6 +148,7 @@ impl KeyStore {
                 return false;
             }
             plan.busy_until = ms.saturating_add(FETCH_MS);
+            plan.orphaned = false;
             // Holds as well if this fetch never comes to an end.
             plan.quiet_until = ms.saturating_add(COOLDOWN_MS);
             true
@@ -191,9 +192,11 @@ impl KeyStore {
         let ms = now.as_millis();
         let due_here = ms >= keys.rest_until && keys.is_behind() && keys.is_stale(now);
         let claimed = keys.change_plan(issuer, zone, now, |plan| {
-            if ms < plan.busy_until || (ms < plan.rest_until && !due_here) {
+            let due = ms >= plan.busy_until && (ms >= plan.rest_until || due_here);
+            if !due && !plan.orphaned {
                 return false;
             }
+            plan.orphaned = false;
             plan.busy_until = ms.saturating_add(FETCH_MS);
             plan.rest_until = plan.rest_until.max(ms.saturating_add(COOLDOWN_MS));
             true
@@ -226,8 +229,19 @@ impl KeyStore {
         }
     }
 
-    /// Notes that the fetch for `claim` will not come to an end: its request is gone.
-    pub fn abandon(&mut self, claim: &Claim, zone: Option<&dyn Zone>, now: UnixTime) {
+    /// Notes that nobody goes on with the fetch for `claim`: its request is gone. Whoever waits for
+    /// it goes on waiting, and the next tick takes it over; a client that leaves must not keep
+    /// the keys from the others, nor have the issuer asked more often.
+    pub fn orphan(&mut self, claim: &Claim, zone: Option<&dyn Zone>, now: UnixTime) {
+        let keys = self.issuers.entry(claim.issuer.clone()).or_default();
+        keys.change_plan(&claim.issuer, zone, now, |plan| {
+            plan.orphaned = true;
+            true
+        });
+    }
+
+    /// Gives `claim` back: no fetch is needed after all.
+    pub fn release(&mut self, claim: &Claim, zone: Option<&dyn Zone>, now: UnixTime) {
         let keys = self.issuers.entry(claim.issuer.clone()).or_default();
         keys.change_plan(&claim.issuer, zone, now, |plan| {
             plan.busy_until = 0;

@@ -166,18 +166,22 @@ fn a_fetch_that_never_ends_blocks_nobody_for_long() {
     node.at(6);
     assert!(matches!(node.find(1, "a"), Lookup::Unavailable));
     assert!(node.tend(1).is_some(), "the background may try");
-    node.at(10);
+    node.at(12);
     assert!(matches!(node.find(1, "a"), Lookup::Fetch(_)));
 }
 
 #[test]
-fn an_abandoned_fetch_is_over_but_counts() {
+fn a_fetch_whose_request_left_is_taken_over_by_the_tick_once() {
     let mut node = Node::new(2);
     let Lookup::Fetch(claim) = node.find(0, "a") else { panic!("no claim") };
+    assert!(node.tend(1).is_none(), "somebody fetches");
     let zone = node.zone.take().unwrap();
-    node.workers[0].abandon(&claim, Some(&zone), at(0));
+    node.workers[0].orphan(&claim, Some(&zone), at(0));
     node.zone = Some(zone);
-    assert!(matches!(node.find(1, "a"), Lookup::Unavailable));
+    assert!(matches!(node.find(1, "a"), Lookup::Busy), "who waits goes on waiting");
+    assert!(node.tend(1).is_some());
+    assert!(node.tend(0).is_none());
+    assert!(matches!(node.find(0, "a"), Lookup::Busy));
 }
 
 #[test]

@@ -15,10 +15,12 @@ impl Vm {
         body: Vec<u8>,
     ) -> Result<u32, Stop> {
         self.led(|| format!("answer with {status}: {}", brief(&body)));
-        let allowed = matches!(
-            self.phase(),
-            Some(Phase::RequestHeaders | Phase::RequestBody | Phase::CallResponse)
-        );
+        let allowed = match self.phase() {
+            Some(Phase::RequestHeaders | Phase::RequestBody | Phase::CallResponse) => true,
+            // On Envoy a tick can act for a request that waits.
+            Some(Phase::Tick) => !self.on_kong(),
+            _ => false,
+        };
         let Some(http) = self.http().filter(|_| allowed) else {
             return Err(self.forbid(Rule::WrongPhase, format!("answered with {status}")));
         };
