@@ -10,10 +10,10 @@ use crate::{
     artifacts::Artifacts,
     backend::Backend,
     exchange::{Exchange, Installed},
-    host::{Gateway, HostKind},
+    host::{Gateway, HostKind, Setup},
     issuer::{Issuer, PROJECT},
     kombistack::{Address, KombiStack},
-    routes,
+    routes::{self, Declaration},
     run_dir::RunDir,
 };
 
@@ -107,11 +107,13 @@ impl Stack {
                 ("DECK_KOMBI_ASSERTION_KEY", installed.signing_key().to_owned()),
             ]),
         )?;
+        Declaration::parse(&routes)?.require_gate()?;
         let exchange = match instances.is_empty() {
             true => None,
             false => Some(Exchange::start(installed, &run).await?),
         };
-        let gateway = Gateway::start(kind, artifacts, &routes, &run, options.gateway_port).await?;
+        let setup = Setup { routes: &routes, native: &[], workers: 2, port: options.gateway_port };
+        let gateway = Gateway::start(kind, artifacts, setup, &run).await?;
         let client = answer::client()?;
         Ok(Self { gateway, exchange, instances, issuer, _backend: backend, client, run })
     }

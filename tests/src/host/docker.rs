@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use super::{KONG_BIN, kong_conf};
+use super::{KONG_BIN, Setup, kong_conf};
 use crate::{
     artifacts::{self, Artifacts},
     port,
@@ -27,7 +27,7 @@ pub(super) struct Docker {
 impl Docker {
     pub(super) async fn start(
         artifacts: &Artifacts,
-        routes: &str,
+        setup: Setup<'_>,
         run: &RunDir,
         proxy: u16,
     ) -> Result<Self> {
@@ -44,7 +44,7 @@ impl Docker {
         // Kong runs as another user in the container and must be able to read both.
         let shared = run.path().join("kong-docker");
         std::fs::create_dir_all(&shared)?;
-        std::fs::write(shared.join("kong.yml"), routes)?;
+        std::fs::write(shared.join("kong.yml"), setup.routes)?;
         std::fs::write(
             shared.join("kong.conf"),
             kong_conf(&[
@@ -52,7 +52,7 @@ impl Docker {
                 ("wasm_filters_path", "/filters".to_owned()),
                 ("proxy_listen", format!("127.0.0.1:{proxy}")),
                 ("status_listen", format!("127.0.0.1:{status}")),
-                ("nginx_worker_processes", "2".to_owned()),
+                ("nginx_worker_processes", setup.workers.to_string()),
                 ("proxy_error_log", "/dev/stderr".to_owned()),
             ])?,
         )?;
