@@ -1,7 +1,9 @@
 package main
 
 import (
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +26,7 @@ type testAPI struct {
 func (a *testAPI) register(mux *http.ServeMux) {
 	mux.HandleFunc("POST /test/mint", a.mint)
 	mux.HandleFunc("POST /test/rotate", a.rotate)
+	mux.HandleFunc("GET /test/key", a.showKey)
 	mux.HandleFunc("GET /test/stats", a.showStats)
 	mux.HandleFunc("POST /test/stats/reset", a.resetStats)
 }
@@ -72,6 +75,23 @@ func (a *testAPI) rotate(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	reply(w, http.StatusOK, map[string]string{"kid": key.id})
+}
+
+// showKey gives the public half of the newest RS256 key in PEM, for a gateway that reads no key
+// sets.
+func (a *testAPI) showKey(w http.ResponseWriter, _ *http.Request) {
+	key, err := a.keys.newest(jose.RS256)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.private.Public())
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	block := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+	reply(w, http.StatusOK, map[string]string{"pem": string(block)})
 }
 
 func (a *testAPI) showStats(w http.ResponseWriter, _ *http.Request) {

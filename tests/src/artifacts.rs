@@ -14,6 +14,9 @@ use crate::host::HostKind;
 /// The filter's name: its file, and the plugin in Kong's configuration.
 pub const FILTER: &str = "kombi_gate";
 
+/// The filter that does nothing, for the bench.
+pub const NOTHING: &str = "nothing";
+
 /// The target the filter is built for.
 const WASM_TARGET: &str = "wasm32-wasip1";
 
@@ -46,15 +49,20 @@ pub fn target() -> PathBuf {
 }
 
 impl Artifacts {
+    /// As [`build`](Self::build), with the filter that does nothing beside the gate. They lie in a
+    /// folder of their own, because Kong loads every filter it finds.
+    pub fn build_for_bench(host: HostKind) -> Result<Self> {
+        let artifacts = Self::build(host)?;
+        let _lock = lock()?;
+        let folder = target().join("bench-filters");
+        Ok(Self { filters: filters(&folder, &[FILTER, NOTHING])?, ..artifacts })
+    }
+
     /// Builds what is not up to date. One build runs at a time, whoever asks.
     pub fn build(host: HostKind) -> Result<Self> {
-        let target = target();
-        fs::create_dir_all(&target)
-            .with_context(|| format!("cannot create {}", target.display()))?;
-        let lock = File::create(target.join("build.lock"))?;
-        lock.lock()?;
+        let _lock = lock()?;
         Ok(Self {
-            filters: filters()?,
+            filters: filters(&target().join("filters"), &[FILTER])?,
             exchange: rust("exchange", "kombi-exchange", &[])?.join("kombi-exchange"),
             issuer: go("issuer")?,
             kombistack: go("kombistack")?,
@@ -63,8 +71,17 @@ impl Artifacts {
     }
 }
 
-/// Builds the filter and puts its meta file beside it, as Kong wants both.
-fn filters() -> Result<PathBuf> {
+/// Held, it keeps every other build waiting.
+fn lock() -> Result<File> {
+    let target = target();
+    fs::create_dir_all(&target).with_context(|| format!("cannot create {}", target.display()))?;
+    let lock = File::create(target.join("build.lock"))?;
+    lock.lock()?;
+    Ok(lock)
+}
+
+/// Builds filters into `folder` and puts their meta files beside them, as Kong wants both.
+fn filters(folder: &Path, names: &[&str]) -> Result<PathBuf> {
     let targets =
         output(Command::new("rustc").args(["--print", "target-libdir", "--target", WASM_TARGET]))
             .map(|folder| Path::new(folder.trim()).is_dir());
@@ -73,13 +90,15 @@ fn filters() -> Result<PathBuf> {
             "Rust's target {WASM_TARGET} is missing: install it with `rustup target add {WASM_TARGET}`"
         );
     }
-    let built = rust("filter", FILTER, &["--target", WASM_TARGET])?;
-    let filters = target().join("filters");
-    fs::create_dir_all(&filters)?;
-    let wasm = format!("{FILTER}.wasm");
-    install(&filters.join(&wasm), &fs::read(built.join(&wasm))?)?;
-    install(&filters.join(format!("{FILTER}.meta.json")), format!("{:#}\n", meta()?).as_bytes())?;
-    Ok(filters)
+    fs::create_dir_all(folder)?;
+    for name in names {
+        let built = rust(name, name, &["--target", WASM_TARGET])?;
+        let wasm = format!("{name}.wasm");
+        let meta = if *name == FILTER { meta()? } else { json!({"config_schema": {}}) };
+        install(&folder.join(&wasm), &fs::read(built.join(&wasm))?)?;
+        install(&folder.join(format!("{name}.meta.json")), format!("{meta:#}\n").as_bytes())?;
+    }
+    Ok(folder.to_owned())
 }
 
 /// Puts a file in its place whole, because a gateway of another run may be reading it.

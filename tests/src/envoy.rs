@@ -1,21 +1,34 @@
 //! Translates the routes into Envoy's bootstrap, so that they are described once.
 
-use std::{cmp::Reverse, collections::BTreeMap, path::Path};
+use std::{cmp::Reverse, path::Path};
 
-use anyhow::{Context, Result, bail};
-use reqwest::Url;
+use anyhow::Result;
 use serde_json::{Value, json};
 
+use self::{
+    clusters::{address, clusters},
+    filters::HttpFilters,
+};
 use crate::{
-    artifacts::FILTER,
     host::Ports,
     routes::{Declaration, Route, Service},
 };
 
-/// The bootstrap that does what `declaration` says, with the filter in the file `wasm`.
-pub fn bootstrap(declaration: &Declaration, wasm: &Path, ports: Ports) -> Result<Value> {
-    let policies = Policies::of(declaration)?;
-    let mut http_filters = policies.filters(wasm);
+pub(crate) mod clusters;
+mod filters;
+
+pub use filters::NativeFilter;
+
+/// The bootstrap that does what `declaration` says, with its plugins from the folder `wasm`, and
+/// with filters of Envoy's own.
+pub fn bootstrap(
+    declaration: &Declaration,
+    native: &[NativeFilter],
+    wasm: &Path,
+    ports: Ports,
+) -> Result<Value> {
+    let filters = HttpFilters::of(declaration, native);
+    let mut http_filters = filters.all(wasm);
     http_filters.push(json!({
         "name": "envoy.filters.http.router",
         "typed_config": {"@type": type_url("filters.http.router.v3.Router")},
@@ -34,7 +47,7 @@ pub fn bootstrap(declaration: &Declaration, wasm: &Path, ports: Ports) -> Result
             "virtual_hosts": [{
                 "name": "all",
                 "domains": ["*"],
-                "routes": routes(declaration, &policies)?,
+                "routes": routes(declaration, &filters),
             }],
         },
         "http_filters": http_filters,
@@ -50,74 +63,14 @@ pub fn bootstrap(declaration: &Declaration, wasm: &Path, ports: Ports) -> Result
                     "typed_config": manager,
                 }]}],
             }],
-            "clusters": clusters(declaration, &policies)?,
+            "clusters": clusters(declaration)?,
         },
     }))
 }
 
-/// The distinct configurations of the filter, each a Wasm filter of its own that is off until a
-/// route turns it on.
-struct Policies(BTreeMap<String, Value>);
-
-impl Policies {
-    fn of(declaration: &Declaration) -> Result<Self> {
-        let mut policies = BTreeMap::new();
-        for (_, route) in declaration.routes() {
-            let config = policy(route)?;
-            let next = format!("{FILTER}.{}", policies.len());
-            policies.entry(config.to_string()).or_insert((next, config.clone()));
-        }
-        Ok(Self(policies.into_values().collect()))
-    }
-
-    fn name_of(&self, route: &Route) -> Result<&str> {
-        let config = policy(route)?;
-        self.0
-            .iter()
-            .find(|(_, known)| *known == config)
-            .map(|(name, _)| name.as_str())
-            .context("a route's policy was not collected")
-    }
-
-    fn filters(&self, wasm: &Path) -> Vec<Value> {
-        let filter = |(name, config): (&String, &Value)| {
-            json!({
-                "name": name,
-                "disabled": true,
-                "typed_config": {
-                    "@type": type_url("filters.http.wasm.v3.Wasm"),
-                    "config": {
-                        "name": name,
-                        "root_id": name,
-                        "vm_config": {
-                            // One VM a worker for all routes, as on Kong.
-                            "vm_id": FILTER,
-                            "runtime": "envoy.wasm.runtime.v8",
-                            "code": {"local": {"filename": wasm}},
-                        },
-                        "configuration": {
-                            "@type": "type.googleapis.com/google.protobuf.StringValue",
-                            "value": config.to_string(),
-                        },
-                    },
-                },
-            })
-        };
-        self.0.iter().map(filter).collect()
-    }
-}
-
-/// What the filter is told on this route.
-fn policy(route: &Route) -> Result<&Value> {
-    match route.plugins.as_slice() {
-        [plugin] if plugin.name == FILTER => Ok(&plugin.config),
-        _ => bail!("route {}: expected {FILTER} and no other plugin", route.name),
-    }
-}
-
 /// The routes in the order in which Kong looks at them: regular expressions first, then the
 /// longer prefix before the shorter.
-fn routes(declaration: &Declaration, policies: &Policies) -> Result<Vec<Value>> {
+fn routes(declaration: &Declaration, filters: &HttpFilters) -> Vec<Value> {
     let mut rows = Vec::new();
     for (service, route) in declaration.routes() {
         for path in &route.paths {
@@ -125,14 +78,14 @@ fn routes(declaration: &Declaration, policies: &Policies) -> Result<Vec<Value>> 
                 Some(_) => (0, Reverse(0)),
                 None => (1, Reverse(path.len())),
             };
-            rows.push((rank, translate(service, route, path, policies)?));
+            rows.push((rank, translate(service, route, path, filters)));
         }
     }
     rows.sort_by_key(|(rank, _)| *rank);
-    Ok(rows.into_iter().map(|(_, row)| row).collect())
+    rows.into_iter().map(|(_, row)| row).collect()
 }
 
-fn translate(service: &Service, route: &Route, path: &str, policies: &Policies) -> Result<Value> {
+fn translate(service: &Service, route: &Route, path: &str, filters: &HttpFilters) -> Value {
     let mut matched = match path.strip_prefix('~') {
         // Kong's expressions are open at the end, Envoy's match the whole path.
         Some(regex) => json!({"safe_regex": {"regex": match regex.strip_suffix('$') {
@@ -147,7 +100,7 @@ fn translate(service: &Service, route: &Route, path: &str, policies: &Policies) 
             "string_match": {"safe_regex": {"regex": route.methods.join("|")}},
         }]);
     }
-    Ok(json!({
+    json!({
         "name": route.name,
         "match": matched,
         "route": {
@@ -157,83 +110,24 @@ fn translate(service: &Service, route: &Route, path: &str, policies: &Policies) 
             "idle_timeout": ms(service.read_timeout),
             "retry_policy": {"retry_on": "connect-failure", "num_retries": service.retries},
         },
-        "typed_per_filter_config": {policies.name_of(route)?: {
-            "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig",
-            "config": {},
-        }},
-    }))
-}
-
-/// One cluster for each service, and one for each address that the filter calls: on Envoy a
-/// dispatch names a cluster, on Kong an address, so these clusters are named like addresses.
-fn clusters(declaration: &Declaration, policies: &Policies) -> Result<Vec<Value>> {
-    let mut clusters = BTreeMap::new();
-    for service in &declaration.services {
-        let made = cluster(&service.name, &service.url, service.connect_timeout)?;
-        clusters.insert(service.name.clone(), made);
-    }
-    for config in policies.0.values() {
-        for issuer in config["issuers"].as_array().into_iter().flatten() {
-            let url = issuer["issuer"].as_str().context("expected issuers[].issuer to be text")?;
-            let (host, port) = endpoint(url)?;
-            let name = format!("{host}:{port}");
-            clusters.insert(name.clone(), cluster(&name, url, 2_000)?);
-        }
-    }
-    Ok(clusters.into_values().collect())
-}
-
-fn cluster(name: &str, url: &str, connect_timeout_ms: u64) -> Result<Value> {
-    let (host, port) = endpoint(url)?;
-    let mut cluster = json!({
-        "name": name,
-        "type": "STRICT_DNS",
-        "connect_timeout": ms(connect_timeout_ms),
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(&host, port)}}]}],
-        },
-    });
-    if url.starts_with("https:") {
-        cluster["transport_socket"] = json!({
-            "name": "envoy.transport_sockets.tls",
-            "typed_config": {
-                "@type": type_url("transport_sockets.tls.v3.UpstreamTlsContext"),
-                "sni": host,
-                "common_tls_context": {"validation_context": {
-                    "trusted_ca": {"filename": "/etc/ssl/certs/ca-certificates.crt"},
-                    "match_typed_subject_alt_names": [
-                        {"san_type": "DNS", "matcher": {"exact": host}},
-                    ],
-                }},
-            },
-        });
-    }
-    Ok(cluster)
-}
-
-fn endpoint(url: &str) -> Result<(String, u16)> {
-    let parsed: Url = url.parse().with_context(|| format!("{url:?} is no URL"))?;
-    let host = parsed.host_str().with_context(|| format!("{url:?} has no host"))?.to_owned();
-    let port = parsed.port_or_known_default().with_context(|| format!("{url:?} has no port"))?;
-    Ok((host, port))
-}
-
-fn address(host: &str, port: u16) -> Value {
-    json!({"socket_address": {"address": host, "port_value": port}})
+        "typed_per_filter_config": filters.turned_on_by(route),
+    })
 }
 
 fn ms(ms: u64) -> String {
     format!("{}.{:03}s", ms / 1000, ms % 1000)
 }
 
-fn type_url(name: &str) -> String {
+pub(crate) fn type_url(name: &str) -> String {
     format!("type.googleapis.com/envoy.extensions.{name}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+    const ROUTES: &str = "route_config/virtual_hosts/0/routes";
 
     const FILE: &str = r#"
 _format_version: "3.0"
@@ -249,19 +143,19 @@ services:
 "#;
 
     fn translated() -> Value {
-        let declaration = Declaration::parse(FILE).unwrap();
-        bootstrap(&declaration, Path::new("/f.wasm"), Ports { proxy: 1, status: 2 }).unwrap()
+        translated_with(FILE, &[])
+    }
+
+    fn translated_with(file: &str, native: &[NativeFilter]) -> Value {
+        let declaration = Declaration::parse(file).unwrap();
+        bootstrap(&declaration, native, Path::new("/filters"), Ports { proxy: 1, status: 2 })
+            .unwrap()
     }
 
     #[test]
     fn routes_are_tried_in_kongs_order() {
         let bootstrap = translated();
-        let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
-        let routes = bootstrap
-            .pointer(&format!("{manager}/route_config/virtual_hosts/0/routes"))
-            .unwrap()
-            .as_array()
-            .unwrap();
+        let routes = bootstrap.pointer(&format!("{MANAGER}/{ROUTES}")).unwrap().as_array().unwrap();
         let names: Vec<_> = routes.iter().map(|route| route["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["re", "ab", "a"]);
         assert_eq!(routes[0]["match"]["safe_regex"]["regex"], "/ab/[0-9]+");
@@ -274,12 +168,27 @@ services:
     #[test]
     fn every_policy_is_one_filter_and_every_issuer_one_cluster() {
         let bootstrap = translated();
-        let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
-        let filters = bootstrap.pointer(&format!("{manager}/http_filters")).unwrap();
+        let filters = bootstrap.pointer(&format!("{MANAGER}/http_filters")).unwrap();
         assert_eq!(filters.as_array().unwrap().len(), 3, "two policies and the router");
         let clusters = bootstrap["static_resources"]["clusters"].as_array().unwrap();
         let names: Vec<_> = clusters.iter().map(|c| c["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["id.example:443", "s"]);
         assert!(clusters[0]["transport_socket"].is_object());
+    }
+
+    #[test]
+    fn a_filter_of_envoys_own_is_on_where_it_is_wanted_only() {
+        let native =
+            NativeFilter { name: "own", config: json!({"@type": "t"}), routes: &["plain"] };
+        let file = "_format_version: '3.0'\nservices: [{name: s, url: 'http://a:1', routes: \
+                    [{name: plain, paths: [/a], strip_path: false}, \
+                    {name: other, paths: [/bcd], strip_path: false}]}]";
+        let bootstrap = translated_with(file, &[native]);
+        let filters = bootstrap.pointer(&format!("{MANAGER}/http_filters")).unwrap();
+        assert_eq!(filters[0]["name"], "own");
+        assert_eq!(filters[0]["disabled"], true);
+        let routes = bootstrap.pointer(&format!("{MANAGER}/{ROUTES}")).unwrap();
+        assert_eq!(routes[0]["typed_per_filter_config"], json!({}), "the longer path");
+        assert!(routes[1]["typed_per_filter_config"]["own"].is_object());
     }
 }

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 
 use crate::{
     artifacts::{self, Artifacts},
+    envoy::NativeFilter,
     port,
     run_dir::RunDir,
 };
@@ -16,7 +17,7 @@ mod envoy;
 mod kong;
 
 /// Names the command of a local Kong installation.
-const KONG_BIN: &str = "KONG_BIN";
+pub(crate) const KONG_BIN: &str = "KONG_BIN";
 
 /// Chooses the host where nobody can give an option, as in the tests.
 const STACK_HOST: &str = "STACK_HOST";
@@ -76,6 +77,19 @@ impl fmt::Display for HostKind {
     }
 }
 
+/// What a gateway runs, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup<'a> {
+    /// The rendered routes, as Kong reads them.
+    pub routes: &'a str,
+    /// Filters of Envoy's own, where it is the gateway.
+    pub native: &'a [NativeFilter],
+    /// How many workers share the load.
+    pub workers: u16,
+    /// Where to listen.
+    pub ports: Ports,
+}
+
 /// Where a gateway listens, on the loopback address.
 #[derive(Debug, Clone, Copy)]
 pub struct Ports {
@@ -97,37 +111,48 @@ impl Ports {
 pub struct Gateway {
     kind: HostKind,
     port: u16,
-    _host: Host,
+    host: Host,
 }
 
 /// Held for its `Drop`.
 enum Host {
-    Kong { _running: kong::Kong },
+    Kong(kong::Kong),
     Docker { _running: docker::Docker },
-    Envoy { _running: envoy::Envoy },
+    Envoy(envoy::Envoy),
 }
 
 impl Gateway {
-    /// Starts the gateway with the rendered routes, and waits until it answers.
+    /// Starts the gateway and waits until it answers.
     pub async fn start(
         kind: HostKind,
         artifacts: &Artifacts,
-        routes: &str,
+        setup: Setup<'_>,
         run: &RunDir,
-        ports: Ports,
     ) -> Result<Self> {
         let host = match kind {
-            HostKind::Kong => {
-                Host::Kong { _running: kong::Kong::start(artifacts, routes, run, ports).await? }
+            HostKind::Kong => Host::Kong(kong::Kong::start(artifacts, setup, run).await?),
+            HostKind::Docker => {
+                let docker = docker::Docker::start(artifacts, setup, run).await?;
+                Host::Docker { _running: docker }
             }
-            HostKind::Docker => Host::Docker {
-                _running: docker::Docker::start(artifacts, routes, run, ports).await?,
-            },
-            HostKind::Envoy => {
-                Host::Envoy { _running: envoy::Envoy::start(artifacts, routes, run, ports).await? }
-            }
+            HostKind::Envoy => Host::Envoy(envoy::Envoy::start(artifacts, setup, run).await?),
         };
-        Ok(Self { kind, port: ports.proxy, _host: host })
+        Ok(Self { kind, port: setup.ports.proxy, host })
+    }
+
+    /// The gateway's first process; the others are its children.
+    pub fn pid(&self) -> Result<u32> {
+        match &self.host {
+            Host::Kong(kong) => kong.pid(),
+            Host::Envoy(envoy) => Ok(envoy.pid()),
+            Host::Docker { .. } => bail!("the processes in a container cannot be seen from here"),
+        }
+    }
+
+    /// The port for clients.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// What it runs on.

@@ -71,13 +71,29 @@ impl Issuer {
 
     /// How often the key set was asked for.
     pub async fn key_set_requests(&self) -> Result<u64> {
-        let answer = Answer::to(self.client.get(format!("{}/test/stats", self.url))).await?;
-        answer.json()["jwks"].as_u64().context("the issuer counts requests for its keys")
+        let answer = self.get("/test/stats").await?;
+        answer["jwks"].as_u64().context("the issuer counts requests for its keys")
+    }
+
+    /// Where its key set is.
+    pub async fn key_set_url(&self) -> Result<String> {
+        let answer = self.get("/.well-known/openid-configuration").await?;
+        Ok(answer["jwks_uri"].as_str().context("a discovery document has a jwks_uri")?.to_owned())
+    }
+
+    /// Its RS256 key in PEM, for a gateway that reads no key sets.
+    pub async fn key_pem(&self) -> Result<String> {
+        let answer = self.get("/test/key").await?;
+        Ok(answer["pem"].as_str().context("the issuer tells its key")?.to_owned())
     }
 
     /// Ends the issuer.
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill()
+    }
+
+    async fn get(&self, path: &str) -> Result<Value> {
+        Ok(Answer::to(self.client.get(format!("{}{path}", self.url))).await?.json())
     }
 
     async fn post(&self, path: &str, order: &Value) -> Result<Value> {

@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod artifacts;
 pub mod backend;
+pub mod bench;
 pub mod demo;
 pub mod envoy;
 pub mod exchange;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use stack::{demo, host::HostKind, stack::Options, up};
+use stack::{bench, demo, host::HostKind, stack::Options, up};
 
 /// The KombiSphere gateway with everything around it, on this machine.
 #[derive(Parser)]
@@ -22,6 +22,9 @@ enum Command {
     Up,
     /// Runs the gateway's main job once, step by step, and says whether each step was right.
     Demo,
+    /// Measures what a request costs the gateway with the filter, without it, and with the host's
+    /// own means.
+    Bench(bench::Settings),
 }
 
 // One thread for everything: the system ends a process with the thread that started it.
@@ -31,6 +34,7 @@ async fn main() -> ExitCode {
     let options = Options { host: arguments.host, ..Options::default() };
     let outcome = match arguments.command {
         Command::Up => up::run(options).await.map(|()| true),
+        Command::Bench(settings) => bench::run(settings, options.host).await.map(|()| true),
         Command::Demo => demo::run(options).await,
     };
     match outcome {

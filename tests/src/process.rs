@@ -88,8 +88,14 @@ impl Process {
         Ok(kill(self.pid()?, Signal::SIGCONT)?)
     }
 
+    /// The system's number of the process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     fn pid(&self) -> Result<Pid> {
-        Ok(Pid::from_raw(i32::try_from(self.child.id())?))
+        Ok(Pid::from_raw(i32::try_from(self.id())?))
     }
 
     fn terminate(&mut self) -> Result<()> {

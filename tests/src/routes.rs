@@ -96,21 +96,27 @@ impl Declaration {
         if declaration.format_version != "3.0" {
             bail!("expected _format_version \"3.0\", found {:?}", declaration.format_version);
         }
-        for service in &declaration.services {
-            for route in &service.routes {
-                if route.strip_path {
-                    bail!("route {}: expected strip_path: false", route.name);
-                }
-                if !route.plugins.iter().any(|plugin| plugin.name == artifacts::FILTER) {
-                    bail!(
-                        "route {} has no {}; every route needs a policy",
-                        route.name,
-                        artifacts::FILTER
-                    );
-                }
+        for (_, route) in declaration.routes() {
+            if route.strip_path {
+                bail!("route {}: expected strip_path: false", route.name);
             }
         }
         Ok(declaration)
+    }
+
+    /// An error if a route is not behind the gate, and by the gate alone.
+    pub fn require_gate(&self) -> Result<()> {
+        for (_, route) in self.routes() {
+            match route.plugins.as_slice() {
+                [plugin] if plugin.name == artifacts::FILTER => {}
+                _ => bail!(
+                    "route {}: expected {} and no other plugin; every route needs a policy",
+                    route.name,
+                    artifacts::FILTER
+                ),
+            }
+        }
+        Ok(())
     }
 
     /// All routes with their services.
@@ -171,6 +177,7 @@ mod tests {
     fn the_shipped_file_is_understood_and_every_route_has_a_policy() {
         let rendered = render(&template().unwrap(), &values()).unwrap();
         let declaration = Declaration::parse(&rendered).unwrap();
+        declaration.require_gate().unwrap();
         let names: Vec<_> = declaration.routes().map(|(_, route)| route.name.as_str()).collect();
         assert_eq!(names, ["public", "user", "admin", "sso-session"]);
     }
@@ -186,7 +193,8 @@ mod tests {
     fn a_route_without_the_gate_is_an_error() {
         let file = "_format_version: '3.0'\nservices: [{name: s, url: 'http://a:1', routes: \
                     [{name: r, paths: [/], strip_path: false}]}]";
-        assert!(Declaration::parse(file).unwrap_err().to_string().contains("route r"));
+        let error = Declaration::parse(file).unwrap().require_gate().unwrap_err();
+        assert!(error.to_string().contains("route r"), "{error}");
     }
 
     #[test]

@@ -10,10 +10,10 @@ use crate::{
     artifacts::Artifacts,
     backend::Backend,
     exchange::{Exchange, Installed},
-    host::{self, Gateway, HostKind},
+    host::{Gateway, HostKind, Ports, Setup},
     issuer::{Issuer, PROJECT},
     kombistack::{Address, KombiStack},
-    routes,
+    routes::{self, Declaration},
     run_dir::RunDir,
 };
 
@@ -97,7 +97,7 @@ impl Stack {
                 installed.add_instance(instance.id, &address.url(), &owner, &members)?;
             instances.push(KombiStack::start(artifacts, &run, address, registered).await?);
         }
-        let ports = host::Ports::choose(options.gateway_port)?;
+        let ports = Ports::choose(options.gateway_port)?;
         let routes = routes::render(
             &routes::template()?,
             &BTreeMap::from([
@@ -109,11 +109,13 @@ impl Stack {
                 ("DECK_KOMBI_KONG_STATUS", format!("127.0.0.1:{}", ports.status)),
             ]),
         )?;
+        Declaration::parse(&routes)?.require_gate()?;
         let exchange = match instances.is_empty() {
             true => None,
             false => Some(Exchange::start(installed, &run).await?),
         };
-        let gateway = Gateway::start(kind, artifacts, &routes, &run, ports).await?;
+        let setup = Setup { routes: &routes, native: &[], workers: 2, ports };
+        let gateway = Gateway::start(kind, artifacts, setup, &run).await?;
         let client = answer::client()?;
         Ok(Self { gateway, exchange, instances, issuer, _backend: backend, client, run })
     }

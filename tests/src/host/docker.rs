@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use super::{KONG_BIN, Ports, kong_conf};
+use super::{KONG_BIN, Setup, kong_conf};
 use crate::{
     artifacts::{self, Artifacts},
     process::Process,
@@ -26,9 +26,8 @@ pub(super) struct Docker {
 impl Docker {
     pub(super) async fn start(
         artifacts: &Artifacts,
-        routes: &str,
+        setup: Setup<'_>,
         run: &RunDir,
-        ports: Ports,
     ) -> Result<Self> {
         if artifacts::output(Command::new("docker").args(["image", "inspect", IMAGE])).is_err() {
             eprintln!("   Pulling {IMAGE}");
@@ -42,15 +41,15 @@ impl Docker {
         // Kong runs as another user in the container and must be able to read both.
         let shared = run.path().join("kong-docker");
         std::fs::create_dir_all(&shared)?;
-        std::fs::write(shared.join("kong.yml"), routes)?;
+        std::fs::write(shared.join("kong.yml"), setup.routes)?;
         std::fs::write(
             shared.join("kong.conf"),
             kong_conf(&[
                 ("declarative_config", "/etc/kong/kong.yml".to_owned()),
                 ("wasm_filters_path", "/filters".to_owned()),
-                ("proxy_listen", format!("127.0.0.1:{}", ports.proxy)),
-                ("status_listen", format!("127.0.0.1:{}", ports.status)),
-                ("nginx_worker_processes", "2".to_owned()),
+                ("proxy_listen", format!("127.0.0.1:{}", setup.ports.proxy)),
+                ("status_listen", format!("127.0.0.1:{}", setup.ports.status)),
+                ("nginx_worker_processes", setup.workers.to_string()),
                 ("proxy_error_log", "/dev/stderr".to_owned()),
             ])?,
         )?;
@@ -65,7 +64,7 @@ impl Docker {
             .args(std::env::vars().map(|(name, _)| name).filter(is_setting).flat_map(env_option))
             .arg(IMAGE);
         let mut process = Process::spawn("kong", command, run.path())?;
-        process.wait_for(&format!("http://127.0.0.1:{}/status/ready", ports.status)).await?;
+        process.wait_for(&format!("http://127.0.0.1:{}/status/ready", setup.ports.status)).await?;
         Ok(Self { name, _process: process })
     }
 }

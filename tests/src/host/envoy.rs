@@ -4,40 +4,40 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::Ports;
+use super::Setup;
 use crate::{
-    artifacts::{Artifacts, FILTER},
-    envoy::bootstrap,
-    process::Process,
-    routes::Declaration,
-    run_dir::RunDir,
+    artifacts::Artifacts, envoy::bootstrap, process::Process, routes::Declaration, run_dir::RunDir,
 };
 
 pub(super) struct Envoy {
-    _process: Process,
+    process: Process,
 }
 
 impl Envoy {
     pub(super) async fn start(
         artifacts: &Artifacts,
-        routes: &str,
+        setup: Setup<'_>,
         run: &RunDir,
-        ports: Ports,
     ) -> Result<Self> {
         let binary = artifacts.envoy.as_ref().context("Envoy was not prepared")?;
-        let wasm = artifacts.filters.join(format!("{FILTER}.wasm"));
-        let bootstrap = bootstrap(&Declaration::parse(routes)?, &wasm, ports)?;
+        let declaration = Declaration::parse(setup.routes)?;
+        let bootstrap = bootstrap(&declaration, setup.native, &artifacts.filters, setup.ports)?;
         let config = run.write("envoy.json", format!("{bootstrap:#}"))?;
         let mut command = Command::new(binary);
         command.arg("--config-path").arg(&config).args([
             "--concurrency",
-            "2",
+            &setup.workers.to_string(),
             "--use-dynamic-base-id",
             "--log-level",
             "warning",
         ]);
         let mut process = Process::spawn("envoy", command, run.path())?;
-        process.wait_for(&format!("http://127.0.0.1:{}/ready", ports.status)).await?;
-        Ok(Self { _process: process })
+        process.wait_for(&format!("http://127.0.0.1:{}/ready", setup.ports.status)).await?;
+        Ok(Self { process })
+    }
+
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.process.id()
     }
 }

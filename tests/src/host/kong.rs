@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{KONG_BIN, Ports, kong_conf, text};
+use super::{KONG_BIN, Setup, kong_conf, text};
 use crate::{answer, artifacts::Artifacts, run_dir::RunDir};
 
 /// How long Kong may take to answer after `kong start` came back.
@@ -24,21 +24,20 @@ pub(super) struct Kong {
 impl Kong {
     pub(super) async fn start(
         artifacts: &Artifacts,
-        routes: &str,
+        setup: Setup<'_>,
         run: &RunDir,
-        ports: Ports,
     ) -> Result<Self> {
         let command = std::env::var_os(KONG_BIN).context("KONG_BIN is not set")?;
         let prefix = run.path().join("kong");
         fs::create_dir_all(&prefix)?;
-        let declaration = run.write("kong.yml", routes)?;
+        let declaration = run.write("kong.yml", setup.routes)?;
         let mut overrides = vec![
             ("prefix", text(&prefix)),
             ("declarative_config", text(&declaration)),
             ("wasm_filters_path", text(&artifacts.filters)),
-            ("proxy_listen", format!("127.0.0.1:{}", ports.proxy)),
-            ("status_listen", format!("127.0.0.1:{}", ports.status)),
-            ("nginx_worker_processes", "2".to_owned()),
+            ("proxy_listen", format!("127.0.0.1:{}", setup.ports.proxy)),
+            ("status_listen", format!("127.0.0.1:{}", setup.ports.status)),
+            ("nginx_worker_processes", setup.workers.to_string()),
         ];
         if nix::unistd::geteuid().is_root() {
             // Started by root, the workers would become somebody who may not enter the private
@@ -48,8 +47,17 @@ impl Kong {
         let conf = run.write("kong.conf", kong_conf(&overrides)?)?;
         let kong = Self { command, prefix };
         kong.run(&["start".as_ref(), "-c".as_ref(), conf.as_os_str()])?;
-        kong.wait_until_ready(&format!("http://127.0.0.1:{}/status/ready", ports.status)).await?;
+        let status = format!("http://127.0.0.1:{}/status/ready", setup.ports.status);
+        kong.wait_until_ready(&status).await?;
         Ok(kong)
+    }
+
+    /// The master's process.
+    pub(super) fn pid(&self) -> Result<u32> {
+        let file = self.prefix.join("pids/nginx.pid");
+        let text =
+            fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        text.trim().parse().with_context(|| format!("{}: no process id", file.display()))
     }
 
     fn run(&self, arguments: &[&std::ffi::OsStr]) -> Result<()> {

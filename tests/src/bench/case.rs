@@ -1,0 +1,83 @@
+//! What is measured: each case is a route and the requests sent to it.
+
+use crate::host::HostKind;
+
+/// The routes; a path is a slash and its route's name.
+pub(super) mod route {
+    pub(in crate::bench) const PLAIN: &str = "plain";
+    pub(in crate::bench) const NOTHING: &str = "nothing";
+    pub(in crate::bench) const GATE: &str = "gate";
+    pub(in crate::bench) const JWT_AUTHN: &str = "jwt_authn";
+    pub(in crate::bench) const JWT_AUTHN_RBAC: &str = "jwt_authn_rbac";
+    pub(in crate::bench) const JWT_AUTHN_RBAC_LIMIT: &str = "jwt_authn_rbac_limit";
+    pub(in crate::bench) const JWT_AUTHN_UNCACHED: &str = "jwt_authn_uncached";
+    pub(in crate::bench) const LUA_JWT: &str = "lua_jwt";
+    pub(in crate::bench) const LUA_JWT_ACL: &str = "lua_jwt_acl";
+    pub(in crate::bench) const LUA_JWT_ACL_LIMIT: &str = "lua_jwt_acl_limit";
+}
+
+/// The cases by name, as far as comparisons name them.
+pub(super) const PLAIN: &str = route::PLAIN;
+pub(super) const GATE_CACHED: &str = "gate_cached";
+pub(super) const GATE_COLD: &str = "gate_cold";
+
+/// A case.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Case {
+    /// Its name, unique.
+    pub(super) name: &'static str,
+    /// The name of its route.
+    pub(super) route: &'static str,
+    /// The tokens of its requests. A route that asks for none gets one, too: the requests of all
+    /// cases are alike.
+    pub(super) sends: Sends,
+    /// What the route must refuse. A route that lets everything pass is not worth measuring.
+    pub(super) refuses: Refuses,
+}
+
+/// Which tokens are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sends {
+    /// The same again and again.
+    OneToken,
+    /// A different one each time.
+    ManyTokens,
+}
+
+/// Whom a route refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refuses {
+    Nobody,
+    WithoutToken,
+    /// And those whose token lacks the role.
+    WithoutRole,
+}
+
+/// The cases on a host, in the order in which they are measured.
+pub(super) fn on(kind: HostKind) -> Vec<Case> {
+    use Refuses::{Nobody, WithoutRole, WithoutToken};
+    use Sends::{ManyTokens, OneToken};
+    let case = |name, route, sends, refuses| Case { name, route, sends, refuses };
+    let mut cases = vec![
+        case(PLAIN, route::PLAIN, OneToken, Nobody),
+        case(route::NOTHING, route::NOTHING, OneToken, Nobody),
+        case(GATE_CACHED, route::GATE, OneToken, WithoutRole),
+        case(GATE_COLD, route::GATE, ManyTokens, WithoutRole),
+    ];
+    let own = |route, sends, refuses| case(route, route, sends, refuses);
+    cases.extend(match kind {
+        HostKind::Envoy => vec![
+            own(route::JWT_AUTHN, OneToken, WithoutToken),
+            own(route::JWT_AUTHN_RBAC, OneToken, WithoutRole),
+            own(route::JWT_AUTHN_RBAC_LIMIT, OneToken, WithoutRole),
+            own(route::JWT_AUTHN_UNCACHED, ManyTokens, WithoutToken),
+        ],
+        // Kong's `acl` knows consumers, not the roles in a token.
+        HostKind::Kong | HostKind::Docker => vec![
+            own(route::LUA_JWT, OneToken, WithoutToken),
+            own(route::LUA_JWT_ACL, OneToken, WithoutToken),
+            own(route::LUA_JWT_ACL_LIMIT, OneToken, WithoutToken),
+        ],
+    });
+    cases
+}
