@@ -28,7 +28,7 @@ pub(crate) use zone::zone;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Kong,
-    /// Envoy, or another host without `kong.*` properties.
+    /// Envoy, or another host without nginx's variables.
     Other,
 }
 
@@ -36,17 +36,22 @@ thread_local! {
     static KIND: Cell<Option<Kind>> = const { Cell::new(None) };
 }
 
-/// The host, asked once. Only a request may ask: reading a property in a root context traps.
-fn kind_in_request() -> Kind {
-    KIND.get().unwrap_or_else(|| {
-        let kind = match hostcalls::get_property(vec!["kong", "version"]) {
-            Ok(Some(_)) => Kind::Kong,
-            _ => Kind::Other,
-        };
+/// Kong's id of the request, an nginx variable; `None` on another host. Only a request may ask:
+/// reading a property in a root context traps.
+///
+/// It also tells the hosts apart. Not a `kong.*` property: Kong reads those in Lua, on whatever
+/// coroutine ran last, and takes that one's request away from it; every so often a worker dies.
+fn kong_request_id() -> Option<Vec<u8>> {
+    if KIND.get() == Some(Kind::Other) {
+        return None;
+    }
+    let id = hostcalls::get_property(vec!["ngx", "kong_request_id"]).ok().flatten();
+    if KIND.get().is_none() {
+        let kind = if id.is_some() { Kind::Kong } else { Kind::Other };
         KIND.set(Some(kind));
         zone::explore(kind);
-        kind
-    })
+    }
+    id
 }
 
 /// How a request that waits comes back.
@@ -57,12 +62,13 @@ pub(crate) enum Pause {
     Tick,
 }
 
-/// Begins a pause of a request.
-pub(crate) fn pause(status_listener: &str, pause: Duration) -> Result<Pause, Status> {
-    match kind_in_request() {
-        Kind::Kong => waiting::begin_on_kong(status_listener, pause).map(|_| Pause::Call),
-        Kind::Other => Ok(Pause::Tick),
+/// Begins a pause of a request; at `wait_at`, where the host cannot do it by itself.
+pub(crate) fn pause(wait_at: Option<&str>) -> Result<Pause, Status> {
+    if tick_resumes() {
+        return Ok(Pause::Tick);
     }
+    let address = wait_at.ok_or(Status::BadArgument)?;
+    waiting::begin_on_kong(address).map(|_| Pause::Call)
 }
 
 /// Whether a request has found out what this host has.
@@ -82,18 +88,6 @@ pub(crate) fn on_behalf_of(context_id: u32, root_id: u32, f: impl FnOnce()) {
         f();
         let _ = hostcalls::set_effective_context(root_id);
     }
-}
-
-/// The name of the route that the request is on. Only for on_http_request_headers: Kong answers
-/// for `kong.*` in Lua, in whatever coroutine ran last. In the callback of a call that is
-/// somebody else's, and when it goes on, the worker dies.
-pub(crate) fn route_name() -> String {
-    let path = match kind_in_request() {
-        Kind::Kong => vec!["kong", "route_name"],
-        Kind::Other => vec!["xds", "route_name"],
-    };
-    let name = hostcalls::get_property(path).ok().flatten().unwrap_or_default();
-    String::from_utf8_lossy(&name).into_owned()
 }
 
 /// The host's clock. On Kong it advances in steps of about 1 ms, between callbacks only.
@@ -137,10 +131,8 @@ pub(crate) fn request_head() -> Option<Head> {
         }
     }
     // Kong's id is its own; on Envoy the connection manager replaces what a client sent.
-    let id = match kind_in_request() {
-        Kind::Kong => hostcalls::get_property(vec!["ngx", "kong_request_id"]).ok().flatten(),
-        Kind::Other => forwarded_id,
-    };
+    let kong_id = kong_request_id();
+    let id = if KIND.get() == Some(Kind::Kong) { kong_id } else { forwarded_id };
     head.request_id = String::from_utf8(id?).ok().filter(|id| !id.is_empty())?;
     Some(head)
 }

@@ -17,6 +17,9 @@ use proxy_wasm::{
 
 use crate::{host, log, meter, worker};
 
+/// A pause that was shorter was none: the server that should take a moment did not.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+
 /// A request on one route.
 pub(crate) struct Request {
     state: Rc<RefCell<State>>,
@@ -28,7 +31,6 @@ pub(crate) struct State {
     gate: Rc<Gate>,
     passage: Option<Passage>,
     began: Duration,
-    route: String,
     /// What the call under way is for.
     awaited: Awaited,
 }
@@ -38,7 +40,7 @@ pub(crate) struct State {
 enum Awaited {
     Answer,
     /// Time to pass, from this moment on.
-    Time(UnixTime, Duration),
+    Time(UnixTime),
 }
 
 /// Where a request stands.
@@ -48,20 +50,13 @@ enum Next {
     /// It needs this call.
     Call(HttpCall),
     /// It waits.
-    Wait(Duration),
+    Wait,
 }
 
 impl Request {
     pub(crate) fn new(gate: Rc<Gate>, context_id: u32) -> Self {
         let awaited = Awaited::Answer;
-        let state = State {
-            context_id,
-            gate,
-            passage: None,
-            began: Duration::ZERO,
-            route: String::new(),
-            awaited,
-        };
+        let state = State { context_id, gate, passage: None, began: Duration::ZERO, awaited };
         Self { state: Rc::new(RefCell::new(state)) }
     }
 
@@ -78,9 +73,9 @@ impl Request {
                     }
                     Err(status) => state.resume(not_made(status)),
                 },
-                Next::Wait(pause) => match host::pause(state.status_listener(), pause) {
+                Next::Wait => match host::pause(state.wait_at()) {
                     Ok(host::Pause::Call) => {
-                        state.awaited = Awaited::Time(host::now(), pause);
+                        state.awaited = Awaited::Time(host::now());
                         return Action::Pause;
                     }
                     Ok(host::Pause::Tick) => {
@@ -121,7 +116,7 @@ impl State {
     fn go_on(&mut self, step: Step, root_id: u32) -> Woken {
         match step {
             Step::Call(call) => Woken::Call(call),
-            Step::Wait(_) => Woken::Waits,
+            Step::Wait => Woken::Waits,
             step => {
                 host::on_behalf_of(self.context_id, root_id, || {
                     if let Next::Decided(Action::Continue) = self.decide(step) {
@@ -151,7 +146,7 @@ impl State {
             }
             Step::Reply(reply) => Next::Decided(self.answer(&reply)),
             Step::Call(call) => Next::Call(call),
-            Step::Wait(pause) => Next::Wait(pause),
+            Step::Wait => Next::Wait,
         }
     }
 
@@ -174,14 +169,14 @@ impl State {
         }
     }
 
-    fn status_listener(&self) -> &str {
-        self.gate.key_terms().map_or("", |terms| &terms.kong_status)
+    fn wait_at(&self) -> Option<&str> {
+        self.gate.key_terms()?.wait_at.as_deref()
     }
 
     fn answer(&self, reply: &Reply) -> Action {
         self.count(Some(reply.refusal.code));
         let request_id = self.passage.as_ref().map_or("", Passage::request_id);
-        log::refused(&reply.refusal, &self.route, request_id);
+        log::refused(&reply.refusal, self.gate.name(), request_id);
         let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         // A refusal that cannot be sent still stops the request.
         let _ = hostcalls::send_http_response(reply.status.into(), headers, Some(&reply.body));
@@ -197,7 +192,7 @@ impl State {
     /// Counts the decision.
     fn count(&self, refused: Option<Code>) {
         let added = host::stopwatch().saturating_sub(self.began);
-        meter::decided(&self.route, refused, added);
+        meter::decided(self.gate.name(), refused, added);
     }
 }
 
@@ -215,7 +210,6 @@ impl HttpContext for Request {
         let step = {
             let mut state = self.state.borrow_mut();
             state.began = host::stopwatch();
-            state.route = host::route_name();
             let Some(head) = host::request_head() else {
                 return state.refuse("the request's headers or id could not be read");
             };
@@ -247,7 +241,7 @@ impl Context for Request {
             match state.awaited {
                 Awaited::Answer => state.resume(host::call_outcome(header_count, body_size)),
                 // Time that did not pass will not pass next time either.
-                Awaited::Time(since, pause) if host::now().since(since) < pause / 2 => {
+                Awaited::Time(since) if host::now().since(since) < SHORTEST_PAUSE => {
                     state.cannot_wait()
                 }
                 Awaited::Time(..) => state.look_again(),

@@ -81,6 +81,19 @@ pub struct ConfigError {
     pub problem: String,
 }
 
+/// The name that `configuration` gives its route, even if the rest of it cannot be used.
+#[must_use]
+pub fn name(configuration: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    serde_json::from_slice::<Named>(configuration).map_or_else(|_| UNNAMED.to_owned(), |n| n.name)
+}
+
+/// The name of a route that has none.
+const UNNAMED: &str = "unnamed";
+
 impl Policy {
     /// Parses the configuration of one route.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
@@ -118,6 +131,9 @@ impl Policy {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawPolicy {
+    /// See [`name`].
+    #[serde(default, rename = "name")]
+    _name: Option<String>,
     #[serde(default)]
     access: RawAccess,
     #[serde(default)]
@@ -371,7 +387,7 @@ mod tests {
                 "min_fresh_s": 60,
                 "max_fresh_s": 600,
                 "usable_s": 3600,
-                "kong_status": "127.0.0.1:8007",
+                "wait_at": "127.0.0.1:8009",
             },
             "assertion": {
                 "audience": "kombi-exchange",
@@ -405,6 +421,15 @@ mod tests {
     }
 
     #[test]
+    fn a_route_has_a_name_even_if_it_has_no_policy() {
+        assert_eq!(name(br#"{"name": "user", "access": "nonsense"}"#), "user");
+        for nameless in [&b"{}"[..], b"", b"[]", br#"{"name": 1}"#] {
+            assert_eq!(name(nameless), "unnamed");
+        }
+        assert!(parse(&json!({"name": "open", "access": "public"})).is_ok());
+    }
+
+    #[test]
     fn access_is_denied_by_default() {
         assert!(matches!(parse(&json!({"access": "public"})), Ok(Policy::Public)));
         assert!(parse(&json!({})).is_err_and(|e| e == "issuers: expected at least one"));
@@ -430,8 +455,8 @@ mod tests {
             ("/keys/usable_s", json!(599), "keys.usable_s"),
             ("/keys/usable_s", json!(604_801), "keys.usable_s"),
             ("/keys/usable_s", json!("3600"), "keys.usable_s"),
-            ("/keys/kong_status", json!(""), "keys.kong_status"),
-            ("/keys/kong_status", json!("localhost"), "keys.kong_status"),
+            ("/keys/wait_at", json!(""), "keys.wait_at"),
+            ("/keys/wait_at", json!("localhost"), "keys.wait_at"),
             ("/roles", json!({"any_of": []}), "roles.any_of"),
             ("/roles", json!({"anyof": ["a"]}), "anyof"),
             ("/assertion/signing_key", json!("AAAA"), "assertion.signing_key"),

@@ -6,7 +6,7 @@ use kombi_spec::{code::Code, header};
 
 use crate::{
     cache::Verified,
-    config::{ConfigError, Issuer, KeyTerms, Policy, Rules},
+    config::{self, ConfigError, Issuer, KeyTerms, Policy, Rules},
     credentials,
     fetch::{KeyFetch, Progress},
     identity::Identity,
@@ -23,14 +23,12 @@ use crate::{
 /// How long a request waits for keys that others fetch: as long as that can take.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
 
-/// The shortest and the longest pause before a waiting request looks again.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(320));
-
 /// A route's gate: what it demands, or why it cannot tell and must refuse everybody.
 ///
 /// On Kong a filter that rejects its configuration is left out of the chain and everything
 /// passes; so an unusable configuration must be carried along and denied by.
 pub struct Gate {
+    name: String,
     policy: Result<Policy, ConfigError>,
 }
 
@@ -38,7 +36,13 @@ impl Gate {
     /// The gate that `configuration` describes.
     #[must_use]
     pub fn new(configuration: &[u8]) -> Self {
-        Self { policy: Policy::parse(configuration) }
+        Self { name: config::name(configuration), policy: Policy::parse(configuration) }
+    }
+
+    /// The route's name in logs and metrics.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Why the configuration cannot be used, if it cannot.
@@ -205,7 +209,7 @@ impl Passage {
             return Err(keys_awaited());
         }
         self.waiting = Some(Waiting { token, cause: Cause::Another { since, _seat: seat } });
-        Ok(Step::Wait(waited.clamp(PAUSES.0, PAUSES.1)))
+        Ok(Step::Wait)
     }
 
     fn with_keys_of_others(&mut self, moment: &mut Moment<'_>) -> Result<Step, Refusal> {

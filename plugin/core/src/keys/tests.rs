@@ -166,7 +166,7 @@ fn a_fetch_that_never_ends_blocks_nobody_for_long() {
     node.at(6);
     assert!(matches!(node.find(1, "a"), Lookup::Unavailable));
     assert!(node.tend(1).is_some(), "the background may try");
-    node.at(10);
+    node.at(12);
     assert!(matches!(node.find(1, "a"), Lookup::Fetch(_)));
 }
 
