@@ -39,8 +39,8 @@ thread_local! {
 /// Kong's id of the request, an nginx variable; `None` on another host. Only a request may ask:
 /// reading a property in a root context traps.
 ///
-/// It also tells the hosts apart. Not a `kong.*` property: Kong reads those in Lua, and every so
-/// often a worker dies of it.
+/// It also tells the hosts apart. Not a `kong.*` property: Kong reads those in Lua, on whatever
+/// coroutine ran last, and takes that one's request away from it; every so often a worker dies.
 fn kong_request_id() -> Option<Vec<u8>> {
     if KIND.get() == Some(Kind::Other) {
         return None;
@@ -62,12 +62,13 @@ pub(crate) enum Pause {
     Tick,
 }
 
-/// Begins a pause of a request.
-pub(crate) fn pause(status_listener: &str, pause: Duration) -> Result<Pause, Status> {
-    match KIND.get() {
-        Some(Kind::Kong) => waiting::begin_on_kong(status_listener, pause).map(|_| Pause::Call),
-        _ => Ok(Pause::Tick),
+/// Begins a pause of a request; at `wait_at`, where the host cannot do it by itself.
+pub(crate) fn pause(wait_at: Option<&str>) -> Result<Pause, Status> {
+    if tick_resumes() {
+        return Ok(Pause::Tick);
     }
+    let address = wait_at.ok_or(Status::BadArgument)?;
+    waiting::begin_on_kong(address).map(|_| Pause::Call)
 }
 
 /// Whether a request has found out what this host has.

@@ -21,6 +21,9 @@ use crate::{
     worker,
 };
 
+/// A pause that was shorter was none: the server that should take a moment did not.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+
 /// A request on one route.
 pub(crate) struct Request {
     state: Rc<RefCell<State>>,
@@ -43,7 +46,7 @@ pub(crate) struct State {
 enum Awaited {
     Answer,
     /// Time to pass, from this moment on.
-    Time(UnixTime, Duration),
+    Time(UnixTime),
 }
 
 /// Where a request stands.
@@ -53,7 +56,7 @@ enum Next {
     /// It needs this call.
     Call(HttpCall),
     /// It waits.
-    Wait(Duration),
+    Wait,
 }
 
 impl Request {
@@ -83,9 +86,9 @@ impl Request {
                     }
                     Err(status) => state.resume(not_made(status)),
                 },
-                Next::Wait(pause) => match host::pause(state.status_listener(), pause) {
+                Next::Wait => match host::pause(state.wait_at()) {
                     Ok(host::Pause::Call) => {
-                        state.awaited = Awaited::Time(host::now(), pause);
+                        state.awaited = Awaited::Time(host::now());
                         return Action::Pause;
                     }
                     Ok(host::Pause::Tick) => {
@@ -126,7 +129,7 @@ impl State {
     fn go_on(&mut self, step: Step, root_id: u32) -> Woken {
         match step {
             Step::Call(call) => Woken::Call(call),
-            Step::Wait(_) => Woken::Waits,
+            Step::Wait => Woken::Waits,
             step => {
                 host::on_behalf_of(self.context_id, root_id, || {
                     if let Next::Decided(Action::Continue) = self.decide(step) {
@@ -157,7 +160,7 @@ impl State {
             }
             Step::Reply(reply) => Next::Decided(self.answer(&reply)),
             Step::Call(call) => Next::Call(call),
-            Step::Wait(pause) => Next::Wait(pause),
+            Step::Wait => Next::Wait,
         }
     }
 
@@ -184,8 +187,8 @@ impl State {
         if self.passes { Action::Continue } else { Action::Pause }
     }
 
-    fn status_listener(&self) -> &str {
-        self.gate.key_terms().map_or("", |terms| &terms.kong_status)
+    fn wait_at(&self) -> Option<&str> {
+        self.gate.key_terms()?.wait_at.as_deref()
     }
 
     /// Tells of a request that passes; in shadow mode maybe one that should not.
@@ -279,7 +282,7 @@ impl Context for Request {
             match state.awaited {
                 Awaited::Answer => state.resume(host::call_outcome(header_count, body_size)),
                 // Time that did not pass will not pass next time either.
-                Awaited::Time(since, pause) if host::now().since(since) < pause / 2 => {
+                Awaited::Time(since) if host::now().since(since) < SHORTEST_PAUSE => {
                     state.cannot_wait()
                 }
                 Awaited::Time(..) => state.look_again(),

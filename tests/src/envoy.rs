@@ -148,8 +148,13 @@ services:
 
     fn translated_with(file: &str, native: &[NativeFilter]) -> Value {
         let declaration = Declaration::parse(file).unwrap();
-        bootstrap(&declaration, native, Path::new("/filters"), Ports { proxy: 1, status: 2 })
-            .unwrap()
+        bootstrap(
+            &declaration,
+            native,
+            Path::new("/filters"),
+            Ports { proxy: 1, status: 2, waiting_room: 3 },
+        )
+        .unwrap()
     }
 
     #[test]

@@ -97,13 +97,15 @@ pub struct Ports {
     pub proxy: u16,
     /// To tell how it is.
     pub status: u16,
+    /// Where requests wait for keys, on Kong.
+    pub waiting_room: u16,
 }
 
 impl Ports {
     /// Free ports; for clients the wanted one, if it is free.
     pub fn choose(wanted: Option<u16>) -> Result<Self> {
         let proxy = wanted.map_or_else(port::free, port::preferably)?;
-        Ok(Self { proxy, status: port::free()? })
+        Ok(Self { proxy, status: port::free()?, waiting_room: port::free()? })
     }
 }
 
@@ -175,6 +177,12 @@ fn kong_conf(overrides: &[(&str, String)]) -> Result<String> {
         conf.push_str(&format!("{name} = {value}\n"));
     }
     Ok(conf)
+}
+
+/// `kong/waiting-room.conf` on its port of this run.
+fn waiting_room(ports: Ports) -> Result<String> {
+    let shipped = std::fs::read_to_string(artifacts::source().join("kong/waiting-room.conf"))?;
+    Ok(shipped.replace("127.0.0.1:8009", &format!("127.0.0.1:{}", ports.waiting_room)))
 }
 
 fn text(path: &Path) -> String {

@@ -167,7 +167,7 @@ mod tests {
             "DECK_KOMBI_ISSUER",
             "DECK_KOMBI_AUDIENCE",
             "DECK_KOMBI_ASSERTION_KEY",
-            "DECK_KOMBI_KONG_STATUS",
+            "DECK_KOMBI_WAIT_AT",
         ]
         .map(|name| (name, "http://127.0.0.1:1".to_owned()))
         .into()

@@ -106,7 +106,7 @@ impl Stack {
                 ("DECK_KOMBI_ISSUER", issuer.url().to_owned()),
                 ("DECK_KOMBI_AUDIENCE", PROJECT.to_owned()),
                 ("DECK_KOMBI_ASSERTION_KEY", installed.signing_key().to_owned()),
-                ("DECK_KOMBI_KONG_STATUS", format!("127.0.0.1:{}", ports.status)),
+                ("DECK_KOMBI_WAIT_AT", format!("127.0.0.1:{}", ports.waiting_room)),
             ]),
         )?;
         Declaration::parse(&routes)?.require_gate()?;

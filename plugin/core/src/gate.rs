@@ -23,9 +23,6 @@ use crate::{
 /// How long a request waits for keys that others fetch: as long as that can take.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
 
-/// The shortest and the longest pause before a waiting request looks again.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(320));
-
 /// A route's gate: what it demands, or why it cannot tell and must refuse everybody.
 ///
 /// On Kong a filter that rejects its configuration is left out of the chain and everything
@@ -219,7 +216,7 @@ impl Passage {
             return Err(keys_awaited());
         }
         self.waiting = Some(Waiting { token, cause: Cause::Another { since, _seat: seat } });
-        Ok(Step::Wait(waited.clamp(PAUSES.0, PAUSES.1)))
+        Ok(Step::Wait)
     }
 
     fn with_keys_of_others(&mut self, moment: &mut Moment<'_>) -> Result<Step, Refusal> {

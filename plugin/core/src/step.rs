@@ -13,8 +13,8 @@ pub enum Step {
     Reply(Reply),
     /// Make this call and come back with its outcome.
     Call(HttpCall),
-    /// Come back after this long, or as soon as the keys that others fetch may be there.
-    Wait(Duration),
+    /// Come back in a moment: others fetch the keys. The host knows how to wait.
+    Wait,
 }
 
 /// How a request goes on to its upstream.

@@ -28,8 +28,8 @@ pub(crate) fn zone() -> Option<&'static dyn Zone> {
 pub(super) fn explore(kind: Kind) {
     let there = match kind {
         Kind::Kong => {
-            let path = vec!["kong", "configuration", "nginx_wasm_shm_kv"];
-            let size = hostcalls::get_property(path).ok().flatten();
+            // Set in kong.conf beside the zone itself.
+            let size = hostcalls::get_property(vec!["ngx", "kombi_zone"]).ok().flatten();
             size.and_then(|size| bytes(&size)).is_some_and(|size| size >= SMALLEST)
         }
         Kind::Other => true,

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{KONG_BIN, Setup, kong_conf, text};
+use super::{KONG_BIN, Setup, kong_conf, text, waiting_room};
 use crate::{answer, artifacts::Artifacts, run_dir::RunDir};
 
 /// How long Kong may take to answer after `kong start` came back.
@@ -31,10 +31,12 @@ impl Kong {
         let prefix = run.path().join("kong");
         fs::create_dir_all(&prefix)?;
         let declaration = run.write("kong.yml", setup.routes)?;
+        let waiting_room = run.write("waiting-room.conf", waiting_room(setup.ports)?)?;
         let mut overrides = vec![
             ("prefix", text(&prefix)),
             ("declarative_config", text(&declaration)),
             ("wasm_filters_path", text(&artifacts.filters)),
+            ("nginx_http_include", text(&waiting_room)),
             ("proxy_listen", format!("127.0.0.1:{}", setup.ports.proxy)),
             ("status_listen", format!("127.0.0.1:{}", setup.ports.status)),
             ("nginx_worker_processes", setup.workers.to_string()),

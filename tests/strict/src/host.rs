@@ -9,6 +9,9 @@ pub enum Host {
     Envoy,
 }
 
+/// Where requests wait on Kong (`kong/waiting-room.conf`).
+pub const WAITING_ROOM: &str = "127.0.0.1:8009";
+
 /// What an operator can choose.
 #[derive(Debug, Clone)]
 pub struct Settings {

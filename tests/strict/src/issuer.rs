@@ -7,7 +7,10 @@ use base64::{Engine, engine::general_purpose::STANDARD, engine::general_purpose:
 use jsonwebtoken::{Algorithm, EncodingKey, jwk::Jwk};
 use serde_json::{Value, json};
 
-use crate::peers::{Answer, Call, Failure, Peers};
+use crate::{
+    host::WAITING_ROOM,
+    peers::{Answer, Call, Failure, Peers},
+};
 
 /// The Zitadel project that the tokens are for.
 pub const PROJECT: &str = "273456789012345678";
@@ -202,6 +205,7 @@ impl Issuer {
                 "project": PROJECT,
                 "algorithms": ["RS256", "ES256", "EdDSA"],
             }],
+            "keys": {"wait_at": WAITING_ROOM},
         });
         if let (Some(members), Value::Object(more)) = (configuration.as_object_mut(), more) {
             members.extend(more);

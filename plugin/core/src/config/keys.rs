@@ -16,12 +16,10 @@ pub struct KeyTerms {
     /// Keys serve this long after they were fetched while they cannot be refreshed: an issuer
     /// that is down must not take every service with it.
     pub usable: Duration,
-    /// Kong's status listener, `host:port`; there a request waits for keys that another fetches.
-    pub kong_status: String,
+    /// Kong only: the address, `host:port`, of a server that takes a moment to answer. There a
+    /// request waits while another one fetches the keys.
+    pub wait_at: Option<String>,
 }
-
-/// Kong's own default of `status_listen`.
-const KONG_STATUS: &str = "127.0.0.1:8007";
 
 impl Default for KeyTerms {
     fn default() -> Self {
@@ -29,7 +27,7 @@ impl Default for KeyTerms {
             min_fresh: Duration::from_secs(60),
             max_fresh: Duration::from_secs(60 * 60),
             usable: Duration::from_secs(24 * 60 * 60),
-            kong_status: KONG_STATUS.to_owned(),
+            wait_at: None,
         }
     }
 }
@@ -40,7 +38,7 @@ pub(super) struct RawKeys {
     min_fresh_s: Option<u64>,
     max_fresh_s: Option<u64>,
     usable_s: Option<u64>,
-    kong_status: Option<String>,
+    wait_at: Option<String>,
 }
 
 impl RawKeys {
@@ -51,7 +49,7 @@ impl RawKeys {
             min_fresh: seconds(self.min_fresh_s, default.min_fresh),
             max_fresh: seconds(self.max_fresh_s, default.max_fresh),
             usable: seconds(self.usable_s, default.usable),
-            kong_status: self.kong_status.unwrap_or(default.kong_status),
+            wait_at: self.wait_at,
         };
         if terms.min_fresh < Duration::from_secs(10) {
             return Err(invalid("keys.min_fresh_s", "expected at least 10"));
@@ -65,10 +63,12 @@ impl RawKeys {
         if terms.usable > Duration::from_secs(7 * 24 * 60 * 60) {
             return Err(invalid("keys.usable_s", "expected at most 604800"));
         }
-        let (host, port) = terms.kong_status.rsplit_once(':').unwrap_or_default();
-        // An empty address is not passed on: on Kong, a call to one is a trap.
-        if host.is_empty() || port.parse::<u16>().is_err() {
-            return Err(invalid("keys.kong_status", "expected host:port"));
+        if let Some(address) = &terms.wait_at {
+            let (host, port) = address.rsplit_once(':').unwrap_or_default();
+            // An empty address is not passed on: on Kong, a call to one is a trap.
+            if host.is_empty() || port.parse::<u16>().is_err() {
+                return Err(invalid("keys.wait_at", "expected host:port"));
+            }
         }
         Ok(terms)
     }

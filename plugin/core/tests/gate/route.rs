@@ -117,7 +117,7 @@ pub(crate) fn code(step: &Step) -> Option<Code> {
         Step::Forward(_) => None,
         Step::Reply(reply) => Some(reply.refusal.code),
         // No key is known for the token, and the issuer would be asked.
-        Step::Call(_) | Step::Wait(_) => Some(Code::KeyUnknown),
+        Step::Call(_) | Step::Wait => Some(Code::KeyUnknown),
     }
 }
 

@@ -7,7 +7,7 @@ use wasmtime::{Instance, Store, Trap, Val};
 use super::{Node, Scheduled};
 use crate::{
     headers::Headers,
-    host::Host,
+    host::{Host, WAITING_ROOM},
     outcome::Outcome,
     peers::{Answer, Call, Delivery, Failure, What},
     rule::Rule,
@@ -34,9 +34,6 @@ pub(super) enum Called {
     /// With a trap, and the instance is gone.
     Trapped,
 }
-
-/// Where Kong tells how it is, by default (`status_listen`).
-const STATUS_LISTENER: &str = "127.0.0.1:8007";
 
 impl Worker {
     pub(super) fn new(index: usize) -> Self {
@@ -268,14 +265,10 @@ impl Node {
         self.scheduled.push(Scheduled { due_ms: call.made_at_ms + after_ms, call, delivery });
     }
 
-    /// Kong's own status listener waits for a body that is announced, however long it takes.
+    /// The server of `kong/waiting-room.conf` takes a moment to answer.
     fn answered_by_host(&self, call: &Call) -> Option<Answer> {
-        if self.host != Host::Kong || call.target != STATUS_LISTENER {
-            return None;
-        }
-        let announced = call.headers.text("content-length").and_then(|length| length.parse().ok());
-        let complete = announced.is_none_or(|length: usize| length <= call.body.len());
-        Some(if complete { Answer::reply(200, "{}") } else { Answer::failure(Failure::Timeout) })
+        (self.host == Host::Kong && call.target == WAITING_ROOM)
+            .then(|| Answer::reply(204, "").after(25))
     }
 
     /// What a call fails of before it reaches a peer.

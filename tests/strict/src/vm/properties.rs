@@ -63,6 +63,8 @@ impl Vm {
             "kong.configuration.nginx_wasm_shm_kv" => {
                 zone.map(|bytes| bytes.to_string().into_bytes())
             }
+            // Set beside the zone in kong/kong.conf.
+            "ngx.kombi_zone" => zone.map(|bytes| bytes.to_string().into_bytes()),
             "kong.configuration.nginx_http_client_body_buffer_size" => text(&body.to_string()),
             "kong.configuration.router_flavor" => text("expressions"),
             "ngx.kong_request_id" => Some(http.request_id.clone().into_bytes()),
