@@ -4,7 +4,7 @@
 //! whoever loses it waits for the winner. Where there is no zone, or somebody else's cell lies in
 //! ours, each worker keeps to the same rules by itself.
 
-use std::{collections::BTreeMap, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use crate::{
     config::KeyTerms,
@@ -18,6 +18,9 @@ use plan::Plan;
 
 mod document;
 mod plan;
+
+/// Longest key id that a fetch is handed over with, in bytes.
+const LONGEST_ORPHAN: usize = 256;
 
 /// How long a fetch can take: two calls of 2 s, and a tick between them.
 const FETCH_MS: u64 = 5_500;
@@ -148,7 +151,7 @@ impl KeyStore {
                 return false;
             }
             plan.busy_until = ms.saturating_add(FETCH_MS);
-            plan.orphaned = false;
+            plan.orphaned = None;
             // Holds as well if this fetch never comes to an end.
             plan.quiet_until = ms.saturating_add(COOLDOWN_MS);
             true
@@ -191,19 +194,20 @@ impl KeyStore {
         keys.hand_on(issuer, zone, now);
         let ms = now.as_millis();
         let due_here = ms >= keys.rest_until && keys.is_behind() && keys.is_stale(now);
+        let wanted = RefCell::new(None);
         let claimed = keys.change_plan(issuer, zone, now, |plan| {
             let due = ms >= plan.busy_until && (ms >= plan.rest_until || due_here);
-            if !due && !plan.orphaned {
+            if !due && plan.orphaned.is_none() {
                 return false;
             }
-            plan.orphaned = false;
+            wanted.replace(plan.orphaned.take());
             plan.busy_until = ms.saturating_add(FETCH_MS);
             plan.rest_until = plan.rest_until.max(ms.saturating_add(COOLDOWN_MS));
             true
         });
         claimed.then(|| {
             keys.rest_until = ms.saturating_add(COOLDOWN_MS);
-            Claim { issuer: issuer.to_owned(), key_id: None, at: now }
+            Claim { issuer: issuer.to_owned(), key_id: wanted.take(), at: now }
         })
     }
 
@@ -235,7 +239,9 @@ impl KeyStore {
     pub fn orphan(&mut self, claim: &Claim, zone: Option<&dyn Zone>, now: UnixTime) {
         let keys = self.issuers.entry(claim.issuer.clone()).or_default();
         keys.change_plan(&claim.issuer, zone, now, |plan| {
-            plan.orphaned = true;
+            // A key id can be as long as a token; the zone is not for such.
+            let key_id = claim.key_id.clone().filter(|key_id| key_id.len() <= LONGEST_ORPHAN);
+            plan.orphaned = Some(key_id.unwrap_or_default());
             true
         });
     }

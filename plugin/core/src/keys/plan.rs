@@ -21,9 +21,9 @@ pub(super) struct Plan {
     name: String,
     /// Somebody fetches.
     pub(super) busy_until: Ms,
-    /// Who fetched is gone; the next tick takes the fetch over.
+    /// Who fetched is gone, and wanted the key with this id; the next tick takes the fetch over.
     #[serde(default)]
-    pub(super) orphaned: bool,
+    pub(super) orphaned: Option<String>,
     /// No request may cause a fetch.
     pub(super) quiet_until: Ms,
     /// No fetch in the background is needed.

@@ -179,9 +179,12 @@ fn a_fetch_whose_request_left_is_taken_over_by_the_tick_once() {
     node.workers[0].orphan(&claim, Some(&zone), at(0));
     node.zone = Some(zone);
     assert!(matches!(node.find(1, "a"), Lookup::Busy), "who waits goes on waiting");
-    assert!(node.tend(1).is_some());
+    let taken_over = node.tend(1).unwrap();
     assert!(node.tend(0).is_none());
     assert!(matches!(node.find(0, "a"), Lookup::Busy));
+    node.settle(1, &taken_over, Ok(fetched(&["a"], None)));
+    assert!(matches!(node.find(0, "a"), Lookup::Found(_)));
+    assert!(matches!(node.find(0, "next"), Lookup::Fetch(_)), "the key was there, so no pause");
 }
 
 #[test]
