@@ -139,6 +139,31 @@ codes! {
     IntrospectionUnavailable = "introspection_unavailable", 503, "the issuer does not say whether the token is good",
         "Try again shortly; the operator finds the reason in the exchange's log.";
 
+    /// A budget in money has less left than the call could cost.
+    BudgetExhausted = "budget_exhausted", 402, "the budget is used up",
+        "Wait for the next period, ask for a larger budget, or ask for fewer tokens.";
+    /// A quota of tokens or requests has less left than the call could use.
+    QuotaExhausted = "quota_exhausted", 429, "the quota is used up",
+        "Try again after the time given in `Retry-After`, or ask for fewer tokens.";
+    /// The plan is billed, and nobody has said what the model costs.
+    ModelUnpriced = "model_unpriced", 403, "the model has no price",
+        "Use another model; the operator can add a price for this one.";
+    /// The ledger knows no such plan.
+    PlanUnknown = "plan_unknown", 403, "the plan is not known",
+        "The operator should check the plans of the exchange against the roles of the issuer.";
+    /// The exchange has no key for the provider.
+    ProviderNotConfigured = "provider_not_configured", 503, "the provider is not set up",
+        "Use another model; the operator can set the provider's key.";
+    /// The attempt is settled already, or it was reserved for another call.
+    ReservationConflict = "reservation_conflict", 409, "the attempt is taken",
+        "Use a new attempt for a new call.";
+    /// The exchange keeps no ledger.
+    UsageNotConfigured = "usage_not_configured", 501, "usage is not accounted for here",
+        "The operator can set KOMBI_EXCHANGE_PLANS.";
+    /// The ledger does not answer, and the plan lets no call leave without it.
+    UsageUnavailable = "usage_unavailable", 503, "usage cannot be accounted for",
+        "Try again shortly; the operator should check that the gateway reaches the exchange.";
+
     /// There is no such resource.
     NotFound = "not_found", 404, "there is nothing here",
         "Check the path against the API description.";

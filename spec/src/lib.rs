@@ -7,3 +7,4 @@ pub mod header;
 pub mod introspection;
 pub mod problem;
 pub mod session;
+pub mod usage;
