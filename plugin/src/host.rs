@@ -148,19 +148,16 @@ pub(crate) fn set_request_header(header: &SetHeader) -> Result<(), Status> {
 
 /// Makes `call`, to be answered in on_http_call_response. Returns the call's token.
 pub(crate) fn dispatch(call: &HttpCall) -> Result<u32, Status> {
-    hostcalls::dispatch_http_call(
-        &call.address,
-        vec![
-            (":method", "GET"),
-            (":scheme", if call.tls { "https" } else { "http" }),
-            (":authority", &call.authority),
-            (":path", &call.path),
-            ("accept", "application/json"),
-        ],
-        None,
-        vec![],
-        call.timeout,
-    )
+    let mut headers = vec![
+        (":method", call.method.as_str()),
+        (":scheme", if call.tls { "https" } else { "http" }),
+        (":authority", &call.authority),
+        (":path", &call.path),
+        ("accept", "application/json"),
+    ];
+    headers.extend(call.headers.iter().map(|(name, value)| (*name, value.as_str())));
+    let body = (!call.body.is_empty()).then_some(call.body.as_slice());
+    hostcalls::dispatch_http_call(&call.address, headers, body, vec![], call.timeout)
 }
 
 /// How the call ended whose answer has `header_count` headers and `body_size` bytes.

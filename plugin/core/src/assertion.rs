@@ -1,37 +1,19 @@
 //! Signing the assertion that upstreams trust: see [`kombi_spec::assertion`].
 
+mod key;
 mod reuse;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, EncodingKey};
-use kombi_spec::assertion::{Assertion, ISSUER, LIFETIME_S, TYP};
-use serde::Serialize;
+use kombi_spec::assertion::{Assertion, ISSUER, LIFETIME_S};
 
 use crate::{identity::Identity, request::Head, time::UnixTime};
-use reuse::Reuse;
+pub(crate) use key::SigningKey;
+pub use key::SigningKeyError;
+pub(crate) use reuse::Reuse;
 
-/// What comes before the seed in an Ed25519 private key in PKCS#8 (RFC 8410 section 7).
-const PKCS8_PREFIX: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
-
-/// The signing key is unusable.
-#[derive(Debug, thiserror::Error)]
-pub enum SigningKeyError {
-    /// It is not a seed in base64url.
-    #[error("expected a 32-byte Ed25519 seed in base64url without padding")]
-    Malformed,
-    /// The library refuses it.
-    #[error("the Ed25519 seed is refused: {0}")]
-    Refused(#[from] jsonwebtoken::errors::Error),
-}
-
-/// Signs assertions for one upstream.
+/// Signs assertions in users' names for one upstream.
 #[derive(Clone)]
 pub struct Signer {
-    key: EncodingKey,
-    /// The protected header, encoded once.
-    header: String,
+    key: SigningKey,
     audience: String,
     /// Where an assertion is good for any request, those that may be sent again.
     unbound: Option<Reuse>,
@@ -41,17 +23,8 @@ impl Signer {
     /// A signer with the Ed25519 private key `seed` (32 bytes, base64url). If `bound`, each
     /// assertion is good for one method and path.
     pub fn new(seed: &str, audience: String, bound: bool) -> Result<Self, SigningKeyError> {
-        let seed = URL_SAFE_NO_PAD.decode(seed).map_err(|_| SigningKeyError::Malformed)?;
-        if seed.len() != 32 {
-            return Err(SigningKeyError::Malformed);
-        }
-        kombi_gate_crypto::install();
-        let key = EncodingKey::from_ed_der(&[PKCS8_PREFIX.as_slice(), &seed].concat());
-        let kid = jsonwebtoken::jwk::Jwk::from_encoding_key(&key, Algorithm::EdDSA)?
-            .thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256)?;
-        let header = serde_json::json!({"alg": "EdDSA", "typ": TYP, "kid": kid}).to_string();
         let unbound = (!bound).then(Reuse::default);
-        Ok(Self { key, header: URL_SAFE_NO_PAD.encode(header), audience, unbound })
+        Ok(Self { key: SigningKey::new(seed)?, audience, unbound })
     }
 
     /// The assertion that `identity` makes the request `head`; `None` only if the library fails
@@ -76,25 +49,17 @@ impl Signer {
             name: identity.name.clone(),
         };
         match &self.unbound {
-            None => self.sign_claims(&claims),
-            Some(reuse) => reuse.or_sign(&claims, now, |claims| self.sign_claims(claims)),
+            None => self.key.sign(&claims),
+            Some(reuse) => reuse.or_sign(&claims, now, |claims| self.key.sign(claims)),
         }
-    }
-
-    /// Signs `claims` as they are.
-    fn sign_claims(&self, claims: &impl Serialize) -> Option<String> {
-        let claims = URL_SAFE_NO_PAD.encode(serde_json::to_vec(claims).ok()?);
-        let message = format!("{}.{claims}", self.header);
-        let signature =
-            jsonwebtoken::crypto::sign(message.as_bytes(), &self.key, Algorithm::EdDSA).ok()?;
-        Some(format!("{message}.{signature}"))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jsonwebtoken::{DecodingKey, Validation};
+    use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+    use kombi_spec::assertion::TYP;
 
     /// The key pair of RFC 8037 appendix A.
     const SEED: &str = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";

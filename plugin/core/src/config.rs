@@ -3,6 +3,7 @@
 //! Its JSON Schema, which Kong checks first, is `spec/kombi_gate.schema.json`; hosts without
 //! schema checks get the same strictness from here.
 
+mod exchange;
 mod issuer;
 mod keys;
 mod list;
@@ -12,12 +13,12 @@ mod url;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::{assertion::Signer, authorize::Demands, token::Validity};
+use crate::{assertion::Signer, authorize::Demands, exchange::Exchange, token::Validity};
 pub use issuer::Issuer;
 pub use keys::KeyTerms;
 use list::List;
 use raw::{RawAccess, RawPolicy};
-pub use url::IssuerUrl;
+pub use url::HttpUrl;
 
 /// What a route demands.
 pub enum Policy {
@@ -41,6 +42,8 @@ pub struct Rules {
     pub keys: KeyTerms,
     /// Signs an assertion for the upstream, if it wants one.
     pub signer: Option<Signer>,
+    /// The exchange, where the gate itself may call it.
+    pub exchange: Option<Exchange>,
     /// Whether to let pass, and only tell, what would be refused.
     pub shadow: bool,
 }
@@ -140,10 +143,10 @@ fn invalid(field: impl Into<String>, problem: impl Into<String>) -> ConfigError 
 }
 
 /// The error of a value that does not have its field's shape. Such an error quotes what was
-/// found, which below `assertion` may be the signing key.
+/// found, which below `assertion` and `exchange` may be the signing key.
 fn misshapen(error: serde_path_to_error::Error<serde_json::Error>) -> ConfigError {
     let field = error.path().to_string();
-    if field.starts_with("assertion") {
+    if field.starts_with("assertion") || field.starts_with("exchange") {
         invalid(field, "is not of the shape that the schema describes")
     } else {
         invalid(field, error.into_inner().to_string())

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::{
-    config::{Issuer, IssuerUrl},
+    config::{HttpUrl, Issuer},
     jwks::{JwksError, KeySet},
-    step::{HttpCall, HttpOutcome},
+    step::{HttpCall, HttpOutcome, Method},
 };
 
 /// Where the metadata lies below the issuer (OpenID Connect Discovery 1.0 section 4.1).
@@ -22,7 +22,7 @@ pub const MAX_BYTES: usize = 64 * 1024;
 /// A fetch under way.
 #[derive(Debug)]
 pub struct KeyFetch {
-    issuer: IssuerUrl,
+    issuer: HttpUrl,
     stage: Stage,
 }
 
@@ -141,7 +141,7 @@ impl KeyFetch {
                 self.issuer.text, metadata.issuer
             )));
         }
-        let keys = IssuerUrl::parse(&metadata.jwks_uri)
+        let keys = HttpUrl::parse(&metadata.jwks_uri)
             .map_err(|error| FetchError::Metadata(format!("jwks_uri: {error}")))?;
         if (keys.tls, &keys.address) != (self.issuer.tls, &self.issuer.address) {
             return Err(FetchError::Metadata(format!(
@@ -172,12 +172,15 @@ fn fresh_for(cache_control: &[u8]) -> Option<Duration> {
     fresh
 }
 
-fn call(issuer: &IssuerUrl, path: String) -> HttpCall {
+fn call(issuer: &HttpUrl, path: String) -> HttpCall {
     HttpCall {
+        method: Method::Get,
         address: issuer.address.clone(),
         tls: issuer.tls,
         authority: issuer.authority.clone(),
         path,
+        headers: Vec::new(),
+        body: Vec::new(),
         timeout: CALL_TIMEOUT,
     }
 }

@@ -9,6 +9,7 @@ pub mod authorize;
 pub mod cache;
 pub mod config;
 pub mod credentials;
+pub mod exchange;
 pub mod fetch;
 pub mod gate;
 pub mod identity;

@@ -1,6 +1,6 @@
 //! What the core asks of the host.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use crate::refusal::{Refusal, Reply};
 
@@ -35,9 +35,11 @@ pub struct SetHeader {
     pub value: String,
 }
 
-/// A GET that the gate needs answered before it can decide.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A call that the gate needs answered before it can decide.
+#[derive(Clone, PartialEq, Eq)]
 pub struct HttpCall {
+    /// The method.
+    pub method: Method,
     /// Where to connect to, as `host:port`.
     pub address: String,
     /// Whether to speak TLS, verified for the host of `authority`.
@@ -46,8 +48,39 @@ pub struct HttpCall {
     pub authority: String,
     /// The path and query.
     pub path: String,
+    /// Headers beside those that every call has; names in lower case.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body; none if it is empty.
+    pub body: Vec<u8>,
     /// When to give up.
     pub timeout: Duration,
+}
+
+/// The method of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// GET.
+    Get,
+    /// POST.
+    Post,
+}
+
+impl Method {
+    /// The method as it is sent.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
+/// Tells where to, and no more: headers and body may hold what must not get into a log.
+impl fmt::Debug for HttpCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}{}", self.method.as_str(), self.address, self.path)
+    }
 }
 
 /// How a call ended.

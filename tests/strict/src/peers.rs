@@ -26,6 +26,12 @@ pub struct Call {
 }
 
 impl Call {
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        self.headers.text(":method").unwrap_or("")
+    }
+
     /// The path and query.
     #[must_use]
     pub fn path(&self) -> &str {

@@ -17,13 +17,13 @@ const MAX_BYTES: usize = 4096;
 /// The assertions made lately, by everything they say but time and `jti`. Whole claims are
 /// compared, so no two users can be confused.
 #[derive(Clone, Default)]
-pub(super) struct Reuse {
+pub(crate) struct Reuse {
     kept: RefCell<BTreeMap<Vec<u8>, (String, UnixTime)>>,
 }
 
 impl Reuse {
     /// An assertion that says what `claims` say: one made lately, or else what `sign` makes.
-    pub(super) fn or_sign(
+    pub(crate) fn or_sign(
         &self,
         claims: &Assertion,
         now: UnixTime,

@@ -3,14 +3,14 @@
 use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 
-use super::{ConfigError, IssuerUrl, given, invalid, list::List, names};
+use super::{ConfigError, HttpUrl, given, invalid, list::List, names};
 use crate::{plan::PlanSource, roles::RoleSource};
 
 /// An accepted issuer.
 #[derive(Debug, Clone)]
 pub struct Issuer {
     /// Its identifier, which `iss` must equal to the letter.
-    pub url: IssuerUrl,
+    pub url: HttpUrl,
     /// The accepted audiences; never empty.
     pub audiences: Vec<String>,
     /// The accepted signature algorithms; never empty, never `none` or HMAC.
@@ -47,7 +47,7 @@ struct RawPlan {
 impl RawIssuer {
     pub(super) fn parse(self, at: &str) -> Result<Issuer, ConfigError> {
         let field = |name: &str| format!("{at}.{name}");
-        let url = IssuerUrl::parse(&self.issuer).map_err(|e| invalid(field("issuer"), e))?;
+        let url = HttpUrl::parse(&self.issuer).map_err(|e| invalid(field("issuer"), e))?;
         if self.issuer.contains('?') {
             // OpenID Connect Discovery 1.0 section 3.
             return Err(invalid(field("issuer"), "expected a URL without a query"));
@@ -119,7 +119,7 @@ impl Issuer {
     /// An issuer as a configuration would name it.
     pub(crate) fn for_tests(url: &str, audiences: &[&str], algorithms: &[Algorithm]) -> Self {
         Self {
-            url: IssuerUrl::parse(url).unwrap(),
+            url: HttpUrl::parse(url).unwrap(),
             audiences: audiences.iter().map(ToString::to_string).collect(),
             algorithms: algorithms.to_vec(),
             roles: RoleSource::Zitadel { project: None },

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{
     ConfigError, Rules, given, invalid, is_label, issuer::RawIssuer, list::List, names, non_empty,
 };
-use super::{keys::RawKeys, roles::RawRoles};
+use super::{exchange::RawExchange, keys::RawKeys, roles::RawRoles};
 use crate::{assertion::Signer, authorize::Demands, token::Validity};
 
 /// How far clocks may differ, unless the configuration says otherwise.
@@ -35,6 +35,8 @@ pub(super) struct RawPolicy {
     keys: Option<RawKeys>,
     #[serde(default, deserialize_with = "given")]
     assertion: Option<RawAssertion>,
+    #[serde(default, deserialize_with = "given")]
+    exchange: Option<RawExchange>,
     #[serde(default, deserialize_with = "given")]
     clock_skew_s: Option<u64>,
     #[serde(default, deserialize_with = "given")]
@@ -87,6 +89,7 @@ impl RawPolicy {
             ("allow_act", self.allow_act.is_some()),
             ("keys", self.keys.is_some()),
             ("assertion", self.assertion.is_some()),
+            ("exchange", self.exchange.is_some()),
             ("max_age_s", self.max_age_s.is_some()),
             ("shadow", self.shadow.is_some()),
         ] {
@@ -141,6 +144,7 @@ impl TryFrom<RawPolicy> for Rules {
             },
             keys: raw.keys.unwrap_or_default().parse()?,
             signer: raw.assertion.map(RawAssertion::parse).transpose()?,
+            exchange: raw.exchange.map(RawExchange::parse).transpose()?,
             shadow: raw.shadow.unwrap_or(false),
         })
     }

@@ -26,6 +26,11 @@ fn full() -> Value {
             "signing_key": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
             "bind": "request",
         },
+        "exchange": {
+            "url": "http://exchange.internal:8080",
+            "signing_key": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
+            "timeout_ms": 500,
+        },
         "clock_skew_s": 7,
         "max_age_s": 3600,
         "max_token_bytes": 8192,
@@ -57,6 +62,9 @@ fn a_full_configuration_becomes_rules() {
     assert_eq!(rules.demands.organisations, ["1"]);
     assert!(rules.demands.roles.is_some() && rules.demands.delegation && rules.shadow);
     assert!(rules.signer.is_some());
+    let exchange = rules.exchange.unwrap();
+    assert_eq!(exchange.url.address, "exchange.internal:8080");
+    assert_eq!(exchange.timeout, Duration::from_millis(500));
 }
 
 #[test]
@@ -70,6 +78,7 @@ fn what_is_left_out_is_strict() {
     assert_eq!(rules.max_token_bytes, 16_384);
     assert_eq!(rules.demands, Demands::default());
     assert!(!rules.demands.delegation && !rules.shadow && rules.signer.is_none());
+    assert!(rules.exchange.is_none());
 }
 
 #[test]
@@ -127,6 +136,15 @@ fn each_mistake_names_its_field() {
         ("/roles", json!({"anyof": ["a"]}), "anyof"),
         ("/assertion/signing_key", json!("AAAA"), "assertion.signing_key"),
         ("/assertion/bind", json!("path"), "assertion.bind"),
+        ("/exchange", json!(null), "exchange"),
+        ("/exchange", json!({}), "exchange"),
+        ("/exchange/url", json!("exchange.internal:8080"), "exchange.url"),
+        ("/exchange/url", json!("http://exchange.internal/"), "exchange.url"),
+        ("/exchange/url", json!("http://exchange.internal/gate"), "exchange.url"),
+        ("/exchange/url", json!("http://exchange.internal?x"), "exchange.url"),
+        ("/exchange/signing_key", json!("AAAA"), "exchange.signing_key"),
+        ("/exchange/timeout_ms", json!(99), "exchange.timeout_ms"),
+        ("/exchange/timeout_ms", json!(10_001), "exchange.timeout_ms"),
         ("/clock_skew_s", json!(301), "clock_skew_s"),
         ("/clock_skew_s", json!(-1), "clock_skew_s"),
     ];
@@ -163,7 +181,9 @@ fn an_unknown_field_is_a_mistake_not_a_wish() {
 
 #[test]
 fn rules_on_a_public_route_are_a_mistake() {
-    for field in ["roles", "organisations", "allow_act", "assertion", "max_age_s", "shadow"] {
+    for field in
+        ["roles", "organisations", "allow_act", "assertion", "exchange", "max_age_s", "shadow"]
+    {
         let mut config = json!({"access": "public"});
         config[field] = full()[field].clone();
         assert!(parse(&config).err().unwrap().starts_with(field));
@@ -177,8 +197,12 @@ fn the_signing_key_is_in_no_error() {
         ("/assertion/signing_key", json!(["c2VjcmV0"])),
         ("/assertion", json!("c2VjcmV0")),
         ("/assertion/bind", json!("c2VjcmV0")),
+        ("/exchange/signing_key", json!("c2VjcmV0")),
+        ("/exchange/signing_key", json!(["c2VjcmV0"])),
+        ("/exchange", json!("c2VjcmV0")),
     ] {
         let error = parse(&changed(pointer, value)).err().unwrap();
-        assert!(error.starts_with("assertion") && !error.contains("c2Vj"), "{error}");
+        let field = pointer.split('/').nth(1).unwrap();
+        assert!(error.starts_with(field) && !error.contains("c2Vj"), "{error}");
     }
 }

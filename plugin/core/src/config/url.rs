@@ -1,10 +1,10 @@
-//! URLs of issuers, taken apart for calls to them.
+//! URLs in the configuration, taken apart for calls to them.
 
 use http::Uri;
 
-/// The URL of an issuer, taken apart for calls to it.
+/// The URL of a peer, taken apart for calls to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IssuerUrl {
+pub struct HttpUrl {
     /// As it was configured.
     pub text: String,
     /// Whether the scheme is `https`.
@@ -17,7 +17,7 @@ pub struct IssuerUrl {
     pub path: String,
 }
 
-impl IssuerUrl {
+impl HttpUrl {
     /// Takes a URL apart. Without user information, query and fragment there is only one way to
     /// read it.
     pub fn parse(text: &str) -> Result<Self, String> {

@@ -1,0 +1,156 @@
+//! The exchange, as the gate calls it in its own name.
+//!
+//! Such a call carries an [assertion](kombi_spec::assertion) with the subject
+//! [`SUBJECT`](kombi_spec::introspection::SUBJECT), bound to the call's method and path. What only
+//! asks may send one again; what changes something is signed anew, so that the exchange can
+//! spend it.
+
+use std::time::Duration;
+
+use kombi_spec::{
+    assertion::{Assertion, EXCHANGE_AUDIENCE, ISSUER, LIFETIME_S},
+    header,
+    introspection::SUBJECT,
+};
+
+use crate::{
+    assertion::{Reuse, SigningKey},
+    config::HttpUrl,
+    step::{HttpCall, Method},
+    time::UnixTime,
+};
+
+/// The exchange, and what the gate proves itself by.
+#[derive(Clone)]
+pub struct Exchange {
+    pub(crate) url: HttpUrl,
+    pub(crate) timeout: Duration,
+    key: SigningKey,
+    /// Assertions that may be sent again.
+    sent: Reuse,
+}
+
+impl Exchange {
+    /// The exchange at `url`, which knows the gate by `key`.
+    pub(crate) fn new(url: HttpUrl, timeout: Duration, key: SigningKey) -> Self {
+        Self { url, timeout, key, sent: Reuse::default() }
+    }
+
+    /// `POST path` with `body`, JSON, for what changes nothing: its assertion may have been sent
+    /// before. `id` names the call in logs on both sides. `None` only if signing fails.
+    #[must_use]
+    pub fn ask(
+        &self,
+        path: &'static str,
+        body: Vec<u8>,
+        id: &str,
+        now: UnixTime,
+    ) -> Option<HttpCall> {
+        let claims = claims(path, id, now);
+        let assertion = self.sent.or_sign(&claims, now, |claims| self.key.sign(claims))?;
+        Some(self.post(path, assertion, body))
+    }
+
+    /// `POST path` with `body`, JSON, for what must happen once: its assertion is new, and `id`
+    /// is its `jti`, which the caller must not use twice. `None` only if signing fails.
+    #[must_use]
+    pub fn order(
+        &self,
+        path: &'static str,
+        body: Vec<u8>,
+        id: &str,
+        now: UnixTime,
+    ) -> Option<HttpCall> {
+        let assertion = self.key.sign(&claims(path, id, now))?;
+        Some(self.post(path, assertion, body))
+    }
+
+    fn post(&self, path: &str, assertion: String, body: Vec<u8>) -> HttpCall {
+        HttpCall {
+            method: Method::Post,
+            address: self.url.address.clone(),
+            tls: self.url.tls,
+            authority: self.url.authority.clone(),
+            path: path.to_owned(),
+            headers: vec![
+                ("content-type", "application/json".to_owned()),
+                (header::ASSERTION, assertion),
+            ],
+            body,
+            timeout: self.timeout,
+        }
+    }
+}
+
+fn claims(path: &str, id: &str, now: UnixTime) -> Assertion {
+    Assertion {
+        iss: ISSUER.to_owned(),
+        aud: EXCHANGE_AUDIENCE.to_owned(),
+        sub: SUBJECT.to_owned(),
+        iat: now.as_secs(),
+        exp: now.as_secs().saturating_add(LIFETIME_S),
+        jti: id.to_owned(),
+        htm: Some(Method::Post.as_str().to_owned()),
+        htp: Some(path.to_owned()),
+        org: None,
+        roles: Vec::new(),
+        email: None,
+        email_verified: false,
+        name: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+
+    /// The key pair of RFC 8037 appendix A.
+    const SEED: &str = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
+    const PUBLIC: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
+    fn exchange() -> Exchange {
+        let url = HttpUrl::parse("https://exchange.internal:8443").unwrap();
+        Exchange::new(url, Duration::from_secs(3), SigningKey::new(SEED).unwrap())
+    }
+
+    fn assertion(call: &HttpCall) -> &str {
+        &call.headers.iter().find(|(name, _)| *name == header::ASSERTION).unwrap().1
+    }
+
+    #[test]
+    fn a_call_names_the_gate_and_is_bound_to_its_path() {
+        let now = UnixTime::from_millis(1_999);
+        let call = exchange().ask("/gate/introspect", b"{}".to_vec(), "r1", now).unwrap();
+        assert_eq!((call.method, call.path.as_str()), (Method::Post, "/gate/introspect"));
+        assert_eq!((call.address.as_str(), call.tls), ("exchange.internal:8443", true));
+        assert_eq!(call.authority, "exchange.internal:8443");
+        assert_eq!((call.body.as_slice(), call.timeout), (&b"{}"[..], Duration::from_secs(3)));
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.validate_exp = false;
+        validation.set_audience(&[EXCHANGE_AUDIENCE]);
+        let key = DecodingKey::from_ed_components(PUBLIC).unwrap();
+        let signed: Assertion =
+            jsonwebtoken::decode(assertion(&call), &key, &validation).unwrap().claims;
+        assert_eq!(signed, claims("/gate/introspect", "r1", now));
+        assert_eq!((signed.sub.as_str(), signed.iat, signed.exp), ("kombi-gate", 1, 31));
+    }
+
+    #[test]
+    fn a_question_is_signed_once_in_a_while_and_an_order_every_time() {
+        let exchange = exchange();
+        let ask = |path, id, s| exchange.ask(path, Vec::new(), id, UnixTime::from_secs(s)).unwrap();
+        let first = ask("/a", "1", 100);
+        assert_eq!(assertion(&first), assertion(&ask("/a", "2", 114)));
+        assert_ne!(assertion(&first), assertion(&ask("/a", "3", 115)));
+        assert_ne!(assertion(&first), assertion(&ask("/b", "4", 100)));
+        let order = |id| exchange.order("/a", Vec::new(), id, UnixTime::from_secs(100)).unwrap();
+        assert_ne!(assertion(&order("5")), assertion(&order("6")));
+    }
+
+    #[test]
+    fn a_call_that_is_printed_tells_neither_body_nor_assertion() {
+        let call = exchange().ask("/a", b"SECRET".to_vec(), "1", UnixTime::from_secs(1)).unwrap();
+        assert_eq!(format!("{call:?}"), "POST exchange.internal:8443/a");
+    }
+}
