@@ -164,6 +164,10 @@ codes! {
     UsageUnavailable = "usage_unavailable", 503, "usage cannot be accounted for",
         "Try again shortly; the operator should check that the gateway reaches the exchange.";
 
+    /// The exchange's store does not answer, so it cannot say what is left of a shared limit.
+    LeasesUnavailable = "leases_unavailable", 503, "shared limits are not available",
+        "The gates go on with what they hold; the operator finds the reason in the exchange's log.";
+
     /// There is no such resource.
     NotFound = "not_found", 404, "there is nothing here",
         "Check the path against the API description.";

@@ -5,6 +5,7 @@ pub mod assertion;
 pub mod code;
 pub mod header;
 pub mod introspection;
+pub mod lease;
 pub mod problem;
 pub mod session;
 pub mod usage;

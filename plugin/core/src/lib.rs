@@ -16,6 +16,7 @@ pub mod identity;
 pub mod json;
 pub mod jwks;
 pub mod keys;
+pub mod limit;
 pub mod plan;
 pub mod refusal;
 pub mod request;

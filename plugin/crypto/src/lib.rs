@@ -17,6 +17,12 @@ use jsonwebtoken::crypto::CryptoProvider;
 
 pub use provider::PROVIDER;
 
+/// The SHA-256 of `bytes`.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> Vec<u8> {
+    hash::Hash::Sha256.digest(&[bytes])
+}
+
 /// Makes this crate the provider of `jsonwebtoken` in the whole process. Cheap, and safe to
 /// repeat; a provider that was chosen earlier stays.
 pub fn install() {

@@ -1,0 +1,3 @@
+//! How much a caller may use.
+
+pub mod lease;

@@ -1,0 +1,281 @@
+//! A limit that several nodes share: see [`kombi_spec::lease`].
+//!
+//! A request spends from what its node holds on lease, in a cell of the zone that all workers of
+//! the node share, and never waits for the network. On the tick one worker reports what was used
+//! of a quota and asks for more; it claims that by compare-and-swap, so the others need not.
+//!
+//! A node that has not heard of a quota yet, or has used up a lease while more is left, guesses:
+//! it admits [`Terms::guess`] units, which the next report charges. If the exchange is silent the
+//! node goes on with what it holds for [`Terms::grace`]; from then on nothing is known, and the
+//! rule says what follows.
+
+mod cell;
+mod node;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use kombi_spec::lease::{LeaseAnswer, LeaseReport, MAX_HOLDINGS, Share};
+
+use crate::{time::UnixTime, zone::Zone};
+use cell::Cell;
+use node::Node;
+
+/// How often a cell is tried that others keep changing.
+const ATTEMPTS: usize = 16;
+
+/// Most quotas that one worker reports about; a lease of one beyond ends by itself.
+const MOST_QUOTAS: usize = 4_096;
+
+/// What is reported is not reported again for this long: a little less than a tick.
+const REST: Duration = Duration::from_millis(200);
+
+/// How long an answer may take before the report is held to be lost.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What a shared rule says of one caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Units that the quota gains per period; at least 1.
+    pub amount: u64,
+    /// The period; at least one second.
+    pub period: Duration,
+    /// Units that the quota holds at most; at least 1.
+    pub burst: u64,
+    /// How long the node goes on without word from the exchange, which is how long a lease lives.
+    pub grace: Duration,
+}
+
+impl Terms {
+    /// Units that a node may admit on its own account until it hears of the quota: half a
+    /// hundredth, so that three nodes stay below two hundredths; of small quotas a few.
+    #[must_use]
+    pub fn guess(&self) -> u64 {
+        let size = self.burst;
+        (size / 200).max((size / 10).clamp(1, 5))
+    }
+
+    fn period_ms(&self) -> u64 {
+        millis(self.period)
+    }
+}
+
+/// Whom a quota is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Quota<'a> {
+    /// The rule's name.
+    pub rule: &'a str,
+    /// The caller, as the rule tells callers apart.
+    pub key: &'a [u8],
+    /// What the rule says of them.
+    pub terms: Terms,
+}
+
+/// Whether units were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// They were.
+    Granted {
+        /// What is left of the quota, as far as this node knows.
+        left: u64,
+    },
+    /// There are not that many; try again after this long.
+    Exhausted(Duration),
+    /// Nothing is known: no zone, or no word from the exchange for longer than the rule's grace.
+    Unknown,
+}
+
+/// The leases that one worker knows of.
+#[derive(Default)]
+pub struct Leases {
+    active: BTreeMap<Name, Active>,
+    /// The last quota that was reported about; the next report begins after it.
+    turn: Option<Name>,
+    under_way: Option<Report>,
+}
+
+/// Rule and key of a quota.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Name {
+    rule: String,
+    key: Vec<u8>,
+}
+
+impl Quota<'_> {
+    fn name(&self) -> Name {
+        Name { rule: self.rule.to_owned(), key: self.key.to_owned() }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Active {
+    terms: Terms,
+    /// When it was last asked for.
+    wanted_at: UnixTime,
+}
+
+/// A report under way.
+struct Report {
+    sent_at: UnixTime,
+    quotas: Vec<(Name, Terms)>,
+}
+
+impl Leases {
+    /// Takes `cost` units of `quota`.
+    pub fn take(
+        &mut self,
+        quota: Quota<'_>,
+        cost: u64,
+        zone: Option<&dyn Zone>,
+        now: UnixTime,
+    ) -> Taken {
+        let Some(zone) = zone else { return Taken::Unknown };
+        let name = quota.name();
+        self.note(&name, quota.terms, now);
+        for _ in 0..ATTEMPTS {
+            let Some((mut cell, place)) = Cell::find(zone, &name, now) else {
+                return Taken::Unknown;
+            };
+            let silent = || Node::read(zone).is_some_and(|node| node.is_silent(&quota.terms, now));
+            let taken = cell.take(cost, &quota.terms, now, silent);
+            if cell.write(zone, &name, place).is_ok() {
+                return taken;
+            }
+        }
+        Taken::Unknown
+    }
+
+    /// Gives back `cost` units that were taken for a request that did not go on.
+    pub fn give_back(
+        &mut self,
+        quota: Quota<'_>,
+        cost: u64,
+        zone: Option<&dyn Zone>,
+        now: UnixTime,
+    ) {
+        let Some(zone) = zone else { return };
+        let name = quota.name();
+        for _ in 0..ATTEMPTS {
+            let Some((mut cell, place)) = Cell::find(zone, &name, now) else {
+                return;
+            };
+            cell.used = cell.used.saturating_sub(cost);
+            if cell.write(zone, &name, place).is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Takes `cost` units whether there are that many or not: they were used already.
+    pub fn charge(&mut self, quota: Quota<'_>, cost: u64, zone: Option<&dyn Zone>, now: UnixTime) {
+        let Some(zone) = zone else { return };
+        let name = quota.name();
+        self.note(&name, quota.terms, now);
+        for _ in 0..ATTEMPTS {
+            let Some((mut cell, place)) = Cell::find(zone, &name, now) else {
+                return;
+            };
+            cell.charge(cost);
+            if cell.write(zone, &name, place).is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// What there is to report now; `seed` makes up the node's id, the first time. A report ends
+    /// in [`answered`](Self::answered) or [`unanswered`](Self::unanswered).
+    pub fn report(
+        &mut self,
+        seed: &str,
+        zone: Option<&dyn Zone>,
+        now: UnixTime,
+    ) -> Option<LeaseReport> {
+        let zone = zone?;
+        let waits = |report: &Report| now >= report.sent_at && now.since(report.sent_at) < PATIENCE;
+        if self.active.is_empty() || self.under_way.as_ref().is_some_and(waits) {
+            return None;
+        }
+        let mut holdings = Vec::new();
+        let mut quotas = Vec::new();
+        for (name, active) in self.in_turn() {
+            if holdings.len() == MAX_HOLDINGS {
+                break;
+            }
+            self.turn = Some(name.clone());
+            let Some((mut cell, place)) = Cell::find(zone, &name, now) else { continue };
+            let idle = now.since(active.wanted_at) > active.terms.grace;
+            if idle && cell.is_settled(now) {
+                self.active.remove(&name);
+            } else if !cell.was_reported(now, REST) {
+                let holding = cell.report(&name, &active.terms, idle, now);
+                // If another worker changed it, that one or the next tick reports.
+                if cell.write(zone, &name, place).is_ok() {
+                    holdings.push(holding);
+                    quotas.push((name, active.terms));
+                }
+            }
+        }
+        if holdings.is_empty() {
+            return None;
+        }
+        let node = Node::asks(zone, seed, now)?;
+        self.under_way = Some(Report { sent_at: now, quotas });
+        Some(LeaseReport { node: node.id, memory: node.memory, holdings })
+    }
+
+    /// The report under way was answered.
+    pub fn answered(&mut self, answer: &LeaseAnswer, zone: Option<&dyn Zone>) {
+        let (Some(report), Some(zone)) = (self.under_way.take(), zone) else { return };
+        Node::heard(zone, &answer.memory);
+        for (name, terms) in &report.quotas {
+            let about =
+                |share: &&Share| share.rule == name.rule && fingerprint(&name.key) == share.key;
+            if let Some(share) = answer.shares.iter().find(about) {
+                heed(zone, name, terms, share, report.sent_at);
+            }
+        }
+    }
+
+    /// The report under way was not answered, or not as it should be.
+    pub fn unanswered(&mut self) {
+        self.under_way = None;
+    }
+
+    fn note(&mut self, name: &Name, terms: Terms, now: UnixTime) {
+        let active = Active { terms, wanted_at: now };
+        if let Some(known) = self.active.get_mut(name) {
+            *known = active;
+        } else if self.active.len() < MOST_QUOTAS {
+            self.active.insert(name.clone(), active);
+        }
+    }
+
+    /// All quotas, those first whose turn it is.
+    fn in_turn(&self) -> Vec<(Name, Active)> {
+        let all = self.active.iter().map(|(name, active)| (name.clone(), *active));
+        let Some(turn) = &self.turn else { return all.collect() };
+        let (before, after): (Vec<_>, Vec<_>) = all.partition(|(name, _)| name <= turn);
+        after.into_iter().chain(before).collect()
+    }
+}
+
+fn heed(zone: &dyn Zone, name: &Name, terms: &Terms, share: &Share, sent_at: UnixTime) {
+    for _ in 0..ATTEMPTS {
+        let Some((mut cell, place)) = Cell::find(zone, name, sent_at) else { return };
+        if !cell.heed(share, terms, sent_at) || cell.write(zone, name, place).is_ok() {
+            return;
+        }
+    }
+}
+
+/// What stands for `key` outside this node.
+fn fingerprint(key: &[u8]) -> String {
+    let digest = kombi_gate_crypto::sha256(key);
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
