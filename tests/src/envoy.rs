@@ -137,7 +137,8 @@ services:
     routes:
       - {name: a, paths: [/a], strip_path: false, plugins: [{name: kombi_gate, config: {access: public}}]}
       - {name: ab, paths: [/ab], strip_path: false, methods: [GET, POST],
-         plugins: [{name: kombi_gate, config: {issuers: [{issuer: "https://id.example/x"}]}}]}
+         plugins: [{name: kombi_gate, config: {issuers: [{issuer: "https://id.example/x"}],
+                                                exchange: {url: "http://127.0.0.1:9100"}}}]}
       - {name: re, paths: ["~/ab/[0-9]+$"], strip_path: false,
          plugins: [{name: kombi_gate, config: {access: public}}]}
 "#;
@@ -171,14 +172,14 @@ services:
     }
 
     #[test]
-    fn every_policy_is_one_filter_and_every_issuer_one_cluster() {
+    fn every_policy_is_one_filter_and_whoever_is_called_one_cluster() {
         let bootstrap = translated();
         let filters = bootstrap.pointer(&format!("{MANAGER}/http_filters")).unwrap();
         assert_eq!(filters.as_array().unwrap().len(), 3, "two policies and the router");
         let clusters = bootstrap["static_resources"]["clusters"].as_array().unwrap();
         let names: Vec<_> = clusters.iter().map(|c| c["name"].as_str().unwrap()).collect();
-        assert_eq!(names, ["id.example:443", "s"]);
-        assert!(clusters[0]["transport_socket"].is_object());
+        assert_eq!(names, ["127.0.0.1:9100", "id.example:443", "s"]);
+        assert!(clusters[1]["transport_socket"].is_object());
     }
 
     #[test]

@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 
 mod jwk;
 
-use jsonwebtoken::{Algorithm, DecodingKey};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::DecodingKey;
+use kombi_gate_crypto::es512;
 use kombi_spec::code::Code;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{refusal::Refusal, token::Token};
+use crate::{
+    refusal::Refusal,
+    token::{Algorithm, Token},
+};
 use jwk::Jwk;
 
 /// Most keys in a set. Issuers publish a handful.
@@ -44,8 +49,16 @@ pub struct KeySet {
 /// A public key and the algorithms it may be used with.
 #[derive(Clone)]
 pub struct VerifyingKey {
-    key: DecodingKey,
+    key: PublicKey,
     algorithms: Vec<Algorithm>,
+}
+
+#[derive(Clone)]
+enum PublicKey {
+    /// Of an algorithm that `jsonwebtoken` knows.
+    Library(DecodingKey),
+    /// Of the one that it does not.
+    Es512(es512::PublicKey),
 }
 
 impl KeySet {
@@ -95,7 +108,7 @@ impl VerifyingKey {
         if !self.algorithms.contains(&token.algorithm) {
             return Err(Refusal::new(
                 Code::AlgorithmRefused,
-                format!("the token's key may not be used with {:?}", token.algorithm),
+                format!("the token's key may not be used with {}", token.algorithm),
             ));
         }
         let (message, signature) = token.signed_parts();
@@ -111,9 +124,21 @@ impl VerifyingKey {
     /// Whether `signature` (in base64url) is this key's for `message`.
     #[must_use]
     pub fn verifies(&self, message: &str, signature: &str, algorithm: Algorithm) -> bool {
-        let (message, key) = (message.as_bytes(), &self.key);
         self.algorithms.contains(&algorithm)
-            && jsonwebtoken::crypto::verify(signature, message, key, algorithm).unwrap_or(false)
+            && self.key.verifies(message.as_bytes(), signature, algorithm)
+    }
+}
+
+impl PublicKey {
+    fn verifies(&self, message: &[u8], signature: &str, algorithm: Algorithm) -> bool {
+        match self {
+            Self::Library(key) => algorithm.in_library().is_some_and(|algorithm| {
+                jsonwebtoken::crypto::verify(signature, message, key, algorithm).unwrap_or(false)
+            }),
+            Self::Es512(key) => URL_SAFE_NO_PAD
+                .decode(signature)
+                .is_ok_and(|signature| key.verifies(message, &signature)),
+        }
     }
 }
 

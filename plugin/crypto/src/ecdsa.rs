@@ -7,6 +7,7 @@ macro_rules! curve {
             use $curve::ecdsa::{Signature, VerifyingKey, signature::Verifier};
 
             #[doc = $doc]
+            #[derive(Clone)]
             pub(crate) struct PublicKey(VerifyingKey);
 
             impl PublicKey {
@@ -29,3 +30,4 @@ macro_rules! curve {
 
 curve!(p256, "A public key of ES256.");
 curve!(p384, "A public key of ES384.");
+curve!(p521, "A public key of ES512.");

@@ -1,12 +1,13 @@
 //! The signatures of tokens: a [`CryptoProvider`] for `jsonwebtoken` in pure Rust that is fast
 //! inside WebAssembly.
 //!
-//! Only what a gate needs is here: verifying RS, PS, ES256, ES384 and EdDSA with public keys, and
-//! signing with Ed25519. HMAC and every other private key are refused. All of it handles public
+//! Only what a gate needs is here: verifying RS, PS, ES and EdDSA with public keys, and signing
+//! with Ed25519. HMAC and every other private key are refused. All of it handles public
 //! values but Ed25519 signing, so only that has to be, and is, constant-time.
 
 mod ecdsa;
 mod ed25519;
+pub mod es512;
 mod hash;
 mod pkcs1;
 mod provider;

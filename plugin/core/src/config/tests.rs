@@ -1,6 +1,5 @@
 use super::*;
-use crate::{plan::PlanSource, roles::RoleSource};
-use jsonwebtoken::Algorithm;
+use crate::{plan::PlanSource, roles::RoleSource, token::Algorithm};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -103,7 +102,7 @@ fn each_mistake_names_its_field() {
         ("/issuers/0/algorithms", json!(["HS256"]), "issuers[0].algorithms"),
         ("/issuers/0/algorithms", json!(["none"]), "issuers[0].algorithms"),
         ("/issuers/0/audiences", json!([""]), "issuers[0].audiences"),
-        ("/issuers/0/algorithms", json!(["ES512"]), "issuers[0].algorithms"),
+        ("/issuers/0/algorithms", json!(["ES256K"]), "issuers[0].algorithms"),
         ("/issuers/0/issuer", json!("https://id.example/?x=1"), "issuers[0].issuer"),
         ("/issuers/0/project", json!(""), "issuers[0].project"),
         ("/issuers/0/project", json!(273), "issuers[0].project"),

@@ -1,11 +1,13 @@
 //! One public key, and whether it can verify tokens.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, DecodingKey};
+use jsonwebtoken::DecodingKey;
+use kombi_gate_crypto::es512;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::VerifyingKey;
+use super::{PublicKey, VerifyingKey};
+use crate::token::Algorithm;
 
 /// Smallest RSA modulus in bits (RFC 7518 section 3.3), and the largest: one of 8192 bits would cost
 /// the gateway sixteen times as much a token.
@@ -41,7 +43,7 @@ impl Jwk {
             ("EC", Some("P-256")) => (self.elliptic(32, Algorithm::ES256)?, vec![Algorithm::ES256]),
             ("EC", Some("P-384")) => (self.elliptic(48, Algorithm::ES384)?, vec![Algorithm::ES384]),
             ("OKP", Some("Ed25519")) => (self.edwards()?, vec![Algorithm::EdDSA]),
-            // P-521 among them: jsonwebtoken has no ES512.
+            ("EC", Some("P-521")) => (self.p521()?, vec![Algorithm::ES512]),
             _ => return None,
         };
         if let Some(alg) = &self.alg {
@@ -50,28 +52,34 @@ impl Jwk {
         (!algorithms.is_empty()).then_some(VerifyingKey { key, algorithms })
     }
 
-    fn rsa(&self) -> Option<DecodingKey> {
+    fn rsa(&self) -> Option<PublicKey> {
         let (n, e) = (decode(self.n.as_ref()?)?, decode(self.e.as_ref()?)?);
         (is_sound_modulus(&n) && is_sound_exponent(&e))
-            .then(|| DecodingKey::from_rsa_raw_components(&n, &e))
+            .then(|| PublicKey::Library(DecodingKey::from_rsa_raw_components(&n, &e)))
     }
 
-    fn elliptic(&self, length: usize, algorithm: Algorithm) -> Option<DecodingKey> {
+    fn elliptic(&self, length: usize, algorithm: Algorithm) -> Option<PublicKey> {
         let (x, y) = (self.x.as_ref()?, self.y.as_ref()?);
         if decode(x)?.len() != length || decode(y)?.len() != length {
             return None;
         }
-        let key = DecodingKey::from_ec_components(x, y).ok()?;
-        is_on_curve(&key, algorithm).then_some(key)
+        on_curve(DecodingKey::from_ec_components(x, y).ok()?, algorithm)
     }
 
-    fn edwards(&self) -> Option<DecodingKey> {
+    fn p521(&self) -> Option<PublicKey> {
+        let (x, y) = (decode(self.x.as_ref()?)?, decode(self.y.as_ref()?)?);
+        if x.len() != 66 || y.len() != 66 {
+            return None;
+        }
+        es512::PublicKey::new(&[&[4], x.as_slice(), &y].concat()).map(PublicKey::Es512)
+    }
+
+    fn edwards(&self) -> Option<PublicKey> {
         let x = self.x.as_ref()?;
         if decode(x)?.len() != 32 {
             return None;
         }
-        let key = DecodingKey::from_ed_components(x).ok()?;
-        is_on_curve(&key, Algorithm::EdDSA).then_some(key)
+        on_curve(DecodingKey::from_ed_components(x).ok()?, Algorithm::EdDSA)
     }
 }
 
@@ -102,9 +110,10 @@ fn is_sound_exponent(e: &[u8]) -> bool {
         && e.iter().fold(0_u32, |value, byte| value << 8 | u32::from(*byte)) >= 3
 }
 
-/// Whether the backend takes the key's point: with a signature that is none, it only says no.
-fn is_on_curve(key: &DecodingKey, algorithm: Algorithm) -> bool {
-    jsonwebtoken::crypto::verify("", b"", key, algorithm).is_ok()
+/// The key, if the backend takes its point: with a signature that is none, it only says no.
+fn on_curve(key: DecodingKey, algorithm: Algorithm) -> Option<PublicKey> {
+    jsonwebtoken::crypto::verify("", b"", &key, algorithm.in_library()?).ok()?;
+    Some(PublicKey::Library(key))
 }
 
 fn decode(text: &str) -> Option<Vec<u8>> {

@@ -27,6 +27,13 @@ fn ec(kid: &str) -> Value {
            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"})
 }
 
+/// The key of RFC 7515 appendix A.4.
+fn p521(kid: &str) -> Value {
+    json!({"kty": "EC", "crv": "P-521", "kid": kid,
+           "x": "AekpBQ8ST8a8VcfVOTNl353vSrDCLLJXmPk06wTjxrrjcBpXp5EOnYG_NjFZ6OvLFV1jSfS9tsz4qUxcWceqwQGk",
+           "y": "ADSmRA43Z1DSNx_RvcLI87cdL07l6jQyyBXMoxVg_l2Th-x3S1WDhjDly79ajL4Kkd0AZMaZmh9ubmf63e3kyMj2"})
+}
+
 fn parse(keys: &[Value]) -> Result<KeySet, JwksError> {
     KeySet::parse(json!({ "keys": keys }).to_string().as_bytes())
 }
@@ -38,9 +45,14 @@ fn with(mut key: Value, name: &str, value: Value) -> Value {
 
 #[test]
 fn the_key_decides_which_algorithms_it_serves() {
-    let set =
-        parse(&[ed25519("ed"), rsa("any", 256), with(rsa("one", 256), "alg", json!("RS256"))])
-            .unwrap();
+    let set = parse(&[
+        ed25519("ed"),
+        rsa("any", 256),
+        with(rsa("one", 256), "alg", json!("RS256")),
+        p521("p521"),
+    ])
+    .unwrap();
+    assert_eq!(set.get("p521").unwrap().algorithms, [Algorithm::ES512]);
     assert_eq!(set.get("ed").unwrap().algorithms, [Algorithm::EdDSA]);
     assert_eq!(set.get("any").unwrap().algorithms.len(), 6);
     assert_eq!(set.get("one").unwrap().algorithms, [Algorithm::RS256]);
@@ -77,6 +89,19 @@ fn keys_that_cannot_verify_tokens_are_passed_over() {
         with(ec("k"), "y", json!("x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a1")),
         with(ec("k"), "y", ec("k")["x"].clone()),
         with(ec("k"), "d", json!("jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI")),
+        with(p521("k"), "alg", json!("ES384")),
+        with(p521("k"), "alg", json!("ES256")),
+        with(p521("k"), "crv", json!("P-384")),
+        with(p521("k"), "y", p521("k")["x"].clone()),
+        with(
+            p521("k"),
+            "y",
+            json!(
+                "NKZEDjdnUNI3H9G9wsjztx0vTuXqNDLIFcyjFWD-XZOH7HdLVYOGMOXLv1qMvgqR3QBkxpmaH25uZ_rd7eTIyPY"
+            ),
+        ),
+        with(p521("k"), "use", json!("enc")),
+        with(p521("k"), "d", json!("AA")),
         // No point of the curve has this y.
         with(ed25519("k"), "x", json!("AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")),
         with(ed25519("k"), "key_ops", json!([])),
@@ -112,6 +137,8 @@ fn sound_keys_of_any_accepted_size_are_kept() {
         with(rsa("k", 256), "x5c", json!(["MII"])),
         ec("k"),
         with(ec("k"), "alg", json!("ES256")),
+        p521("k"),
+        with(p521("k"), "alg", json!("ES512")),
         ed25519("k"),
     ] {
         assert!(parse(std::slice::from_ref(&sound)).is_ok(), "{sound}");

@@ -57,7 +57,7 @@ fn headers_that_must_not_pass_are_refused() {
         (json!({"alg": "nOnE", "kid": "k"}), Code::AlgorithmRefused),
         (json!({"alg": "", "kid": "k"}), Code::AlgorithmRefused),
         (json!({"alg": "rs256", "kid": "k"}), Code::AlgorithmRefused),
-        (json!({"alg": "ES512", "kid": "k"}), Code::AlgorithmRefused),
+        (json!({"alg": "ES256K", "kid": "k"}), Code::AlgorithmRefused),
         (json!({"alg": "HS256", "kid": "k"}), Code::AlgorithmRefused),
         (json!({"alg": "HS384", "kid": "k"}), Code::AlgorithmRefused),
         (json!({"alg": "HS512", "kid": "k"}), Code::AlgorithmRefused),

@@ -33,7 +33,7 @@ impl Route {
         let mut configuration = json!({"issuers": [{
             "issuer": issuer::URL,
             "audiences": [PROJECT],
-            "algorithms": ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"],
+            "algorithms": ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"],
             "project": PROJECT,
         }]});
         for (name, value) in more.as_object().unwrap() {
