@@ -13,6 +13,7 @@ use kombi_spec::{
     assertion::{Assertion, EXCHANGE_AUDIENCE, ISSUER, LIFETIME_S, TYP},
     code::Code,
     header,
+    introspection::SUBJECT,
 };
 
 use crate::{refusal::Refusal, time::UnixTime};
@@ -152,6 +153,15 @@ pub fn presented(headers: &HeaderMap) -> Result<&str, Refusal> {
         (Some(one), None) => one.to_str().map_err(|_| invalid("the assertion is not ASCII")),
         (Some(_), Some(_)) => Err(invalid("the request has more than one assertion")),
     }
+}
+
+/// Refuses an assertion that the gate did not make for itself: users have assertions, too, should
+/// a route ever lead to where the gate asks.
+pub fn of_the_gate(assertion: &Assertion) -> Result<(), Refusal> {
+    if assertion.sub == SUBJECT {
+        return Ok(());
+    }
+    Err(invalid("only the gate itself asks here"))
 }
 
 fn reason(kind: &ErrorKind) -> &'static str {

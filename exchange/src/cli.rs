@@ -42,6 +42,9 @@ Environment (a flag, where there is one, wins):
                                       false [--introspection-allow-private]
   KOMBI_EXCHANGE_MAX_CONNECTIONS      connections from the gateway at once; more wait, 1024
                                       [--max-connections]
+  KOMBI_EXCHANGE_SHARED_STORE         secret, where limits that nodes share are kept: the redis:// URL
+                                      of a Valkey or Redis, for several exchanges; without it, in
+                                      this process; environment only
   KOMBI_EXCHANGE_LOG                  what is logged, as level or target=level,…, info [--log]
   SSL_CERT_FILE                       root certificates for https instances and the issuer, if not
                                       the machine's
@@ -256,6 +259,7 @@ mod tests {
             config::INTROSPECTION_ENDPOINT,
             config::INTROSPECTION_ALLOW_PRIVATE,
             config::MAX_CONNECTIONS,
+            config::SHARED_STORE,
             config::LOG,
         ] {
             let named = |line: &str| line.split_whitespace().next() == Some(variable);

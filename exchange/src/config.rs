@@ -2,7 +2,9 @@
 
 mod introspection;
 
-use std::{env, ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    env, ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration,
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tracing_subscriber::filter::Targets;
@@ -12,6 +14,7 @@ use crate::{
     body::BodyLimits,
     cli::ServeArgs,
     introspection::{Issuer, Limits as IntrospectionLimits},
+    leases::store::{Local, Shared, Store},
     outbound::{Lookup, system_lookup},
     seal::Seal,
 };
@@ -32,6 +35,8 @@ pub const DATA: &str = "KOMBI_EXCHANGE_DATA";
 pub const ASSERTION_KEYS: &str = "KOMBI_EXCHANGE_ASSERTION_KEYS";
 /// Seals instances' keys at rest.
 pub const SEAL_KEY: &str = "KOMBI_EXCHANGE_SEAL_KEY";
+/// Where shared limits are kept, if not in this process.
+pub const SHARED_STORE: &str = "KOMBI_EXCHANGE_SHARED_STORE";
 /// What is logged.
 pub const LOG: &str = "KOMBI_EXCHANGE_LOG";
 /// How far clocks may differ.
@@ -59,6 +64,8 @@ pub struct Config {
     pub instance_timeout: Duration,
     /// Who says whether an opaque token is good.
     pub introspection: Option<Issuer>,
+    /// Where shared limits are kept.
+    pub leases: Arc<dyn Store>,
     /// How many connections from the gateway there may be at once.
     pub max_connections: u32,
     /// What needs no configuring.
@@ -130,6 +137,7 @@ impl Config {
                 "whole milliseconds from 50 to 30000",
             )?),
             introspection: introspection::issuer(args)?,
+            leases: leases(env::var(SHARED_STORE))?,
             max_connections: number(
                 MAX_CONNECTIONS,
                 &args.max_connections,
@@ -204,6 +212,23 @@ fn gate_keys(text: Option<&str>) -> Result<Vec<GateKey>, ConfigError> {
         .collect()
 }
 
+/// The address is not quoted: there can be a password in it.
+fn leases(value: Result<String, env::VarError>) -> Result<Arc<dyn Store>, ConfigError> {
+    let wrong = |found: &str| ConfigError {
+        variable: SHARED_STORE,
+        expected: "a URL like redis://127.0.0.1:6379/0, from the environment",
+        found: found.to_owned(),
+    };
+    match value {
+        Ok(url) if !url.is_empty() => {
+            let store = Shared::new(&url).map_err(|problem| wrong(&problem.to_string()))?;
+            Ok(Arc::new(store))
+        }
+        Ok(_) | Err(env::VarError::NotPresent) => Ok(Arc::new(Local::new())),
+        Err(env::VarError::NotUnicode(_)) => Err(wrong("something else")),
+    }
+}
+
 fn seal(value: Result<String, env::VarError>) -> Result<Seal, ConfigError> {
     let wrong = |found: &str| ConfigError {
         variable: SEAL_KEY,
@@ -243,6 +268,25 @@ mod tests {
         }
         assert_eq!(seal(Err(env::VarError::NotPresent)).unwrap_err().found, "nothing");
         assert!(seal(Ok("A".repeat(43))).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_shared_store_is_a_redis_url_and_never_quoted() {
+        for (value, taken) in [
+            (Ok(String::new()), true),
+            (Err(env::VarError::NotPresent), true),
+            (Ok("redis://:c2VjcmV0@127.0.0.1:6379/0".to_owned()), true),
+            (Ok("http://:c2VjcmV0@127.0.0.1".to_owned()), false),
+            (Ok("c2VjcmV0".to_owned()), false),
+        ] {
+            match leases(value) {
+                Ok(_) => assert!(taken),
+                Err(error) => {
+                    let text = error.to_string();
+                    assert!(!taken && !text.contains("c2Vj"), "{text}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -18,9 +18,8 @@ use hyper::{
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
 };
 use kombi_spec::{
-    assertion::Assertion,
     code::Code,
-    introspection::{ACTIVE_CACHE_S, INACTIVE_CACHE_S, IntrospectionAnswer, SUBJECT},
+    introspection::{ACTIVE_CACHE_S, INACTIVE_CACHE_S, IntrospectionAnswer},
 };
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -105,7 +104,7 @@ impl Introspection {
         let assertion = self.verifier.verify(jwt, method, path, UnixTime::now())?;
         trace.request_id = Some(assertion.jti.clone());
         trace.subject = Some(assertion.sub.clone());
-        of_the_gate(&assertion)?;
+        assertion::of_the_gate(&assertion)?;
         let Question { issuer, token } = Question::parse(&body)?;
         let issuer = self.issuer_called(&issuer)?;
         let judgement = self.judge(issuer, &token).await;
@@ -139,15 +138,6 @@ impl Introspection {
         self.metrics.introspection(judgement.verdict.as_label(), source.as_label());
         judgement
     }
-}
-
-/// Users have assertions too, should a route ever lead here.
-fn of_the_gate(assertion: &Assertion) -> Result<(), Refusal> {
-    if assertion.sub == SUBJECT {
-        return Ok(());
-    }
-    let detail = "the assertion is refused: only the gate itself asks here";
-    Err(Refusal::new(Code::AssertionInvalid, detail))
 }
 
 /// What follows from the issuer's words, and for how long.

@@ -16,6 +16,7 @@ pub mod data_dir;
 pub mod instance;
 pub mod introspection;
 pub mod lanes;
+pub mod leases;
 pub mod links;
 pub mod listener;
 pub mod log;

@@ -25,6 +25,7 @@ pub struct Metrics {
     introspections: Family<IntrospectionLabels, Counter>,
     introspection_calls: Family<OutcomeLabels, Counter>,
     introspection_seconds: Histogram,
+    lease_reports: Family<OutcomeLabels, Counter>,
     instances: Gauge,
 }
 
@@ -66,6 +67,7 @@ impl Metrics {
         let introspections = Family::default();
         let introspection_calls = Family::default();
         let introspection_seconds = histogram();
+        let lease_reports = Family::default();
         let instances = Gauge::default();
         let seconds = || Unit::Seconds;
         registry.register("requests", "Requests answered, by route and code", requests.clone());
@@ -102,6 +104,11 @@ impl Metrics {
             seconds(),
             introspection_seconds.clone(),
         );
+        registry.register(
+            "lease_reports",
+            "Reports about shared limits, by how their store did",
+            lease_reports.clone(),
+        );
         registry.register("instances", "Registered instances", instances.clone());
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The version that runs", Info::new(version));
@@ -114,6 +121,7 @@ impl Metrics {
             introspections,
             introspection_calls,
             introspection_seconds,
+            lease_reports,
             instances,
         }
     }
@@ -139,6 +147,11 @@ impl Metrics {
     pub fn introspection_call(&self, outcome: &'static str, took: Duration) {
         self.introspection_calls.get_or_create(&OutcomeLabels { outcome }).inc();
         self.introspection_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A node reported about shared limits, and their store did its part, or not.
+    pub fn lease_report(&self, outcome: &'static str) {
+        self.lease_reports.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// There are so many instances.

@@ -5,11 +5,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Method, Request, Response, body::Incoming};
-use kombi_spec::{code::Code, introspection, session::Origin};
+use kombi_spec::{code::Code, introspection, lease, session::Origin};
 
 use crate::{
-    connector::Connector, instance::InstanceId, introspection::Introspection, metrics::Metrics,
-    random, refusal::Refusal, session::Desk,
+    connector::Connector, instance::InstanceId, introspection::Introspection, leases::Leases,
+    metrics::Metrics, random, refusal::Refusal, session::Desk,
 };
 
 /// What a request leaves in the log, as far as it got.
@@ -31,6 +31,8 @@ pub struct Desks<C> {
     pub sessions: Desk<C>,
     /// The gate's own, about tokens.
     pub introspection: Introspection,
+    /// The gate's own, about shared limits.
+    pub leases: Leases,
     /// Counts all of them.
     pub metrics: Metrics,
 }
@@ -42,6 +44,8 @@ enum Route {
     Session(InstanceId),
     /// What the issuer says about a token.
     Introspection,
+    /// What nodes hold of shared limits.
+    Leases,
     /// Nothing.
     Unknown,
 }
@@ -50,6 +54,9 @@ impl Route {
     fn of(path: &str) -> Self {
         if path == introspection::PATH {
             return Self::Introspection;
+        }
+        if path == lease::PATH {
+            return Self::Leases;
         }
         let id = path.strip_prefix("/sso/instances/").and_then(|p| p.strip_suffix("/session"));
         id.and_then(|id| InstanceId::parse(id).ok()).map_or(Self::Unknown, Self::Session)
@@ -60,6 +67,7 @@ impl Route {
         match self {
             Self::Session(_) => "sso_session",
             Self::Introspection => "gate_introspect",
+            Self::Leases => "gate_leases",
             Self::Unknown => "unknown",
         }
     }
@@ -81,12 +89,14 @@ pub async fn answer<C: Connector>(
         Route::Introspection if method == Method::POST => {
             desks.introspection.introspect(request, &mut trace).await
         }
+        Route::Leases if method == Method::POST => desks.leases.report(request, &mut trace).await,
         Route::Session(_) => {
             Err(Refusal::new(Code::MethodNotAllowed, "sessions are opened with POST"))
         }
         Route::Introspection => {
             Err(Refusal::new(Code::MethodNotAllowed, "tokens are asked about with POST"))
         }
+        Route::Leases => Err(Refusal::new(Code::MethodNotAllowed, "leases are reported with POST")),
         Route::Unknown => Err(Refusal::new(Code::NotFound, "the path names nothing")),
     };
     let request_id = trace.request_id.take().unwrap_or_else(random::request_id);
@@ -97,6 +107,10 @@ pub async fn answer<C: Connector>(
     let code = refusal.as_ref().map_or("ok", |refusal| refusal.code.as_str());
     let took = started.elapsed();
     desks.metrics.request(route.label(), code, took);
+    if route == Route::Leases && matches!(code, "ok" | "leases_unavailable") {
+        // Every node reports several times a second; the desk says what is worth a line.
+        return response;
+    }
     tracing::info!(
         request_id,
         method = method.as_str(),
@@ -119,7 +133,7 @@ impl Route {
     fn instance(&self) -> Option<&str> {
         match self {
             Self::Session(id) => Some(id.as_str()),
-            Self::Introspection | Self::Unknown => None,
+            Self::Introspection | Self::Leases | Self::Unknown => None,
         }
     }
 }
@@ -143,6 +157,8 @@ mod tests {
         for (path, route) in [
             ("/sso/instances/lab-1/session", session("lab-1")),
             ("/gate/introspect", Route::Introspection),
+            ("/gate/leases", Route::Leases),
+            ("/gate/leases/", Route::Unknown),
             ("/gate/introspect/", Route::Unknown),
             ("/gate/Introspect", Route::Unknown),
             ("/sso/instances//session", Route::Unknown),

@@ -19,6 +19,7 @@ use crate::{
     data_dir::{Claim, DataDir, DataDirError},
     introspection::Introspection,
     lanes::Lanes,
+    leases::Leases,
     listener::Listener,
     metrics::Metrics,
     ops::Ops,
@@ -99,6 +100,8 @@ impl Server {
             (config.limits.introspection, config.limits.body),
             metrics.clone(),
         );
+        let leases =
+            Leases::new(verifier.clone(), config.leases, config.limits.body.time, metrics.clone());
         let sessions = Desk {
             verifier,
             registry,
@@ -116,7 +119,7 @@ impl Server {
         Ok(Self {
             public,
             ops,
-            desks: Arc::new(Desks { sessions, introspection, metrics: metrics.clone() }),
+            desks: Arc::new(Desks { sessions, introspection, leases, metrics: metrics.clone() }),
             view: Ops { store, metrics, stopping: Arc::default() },
             addresses: Addresses { public: public_address, ops: ops_address },
             _claim: claim,

@@ -1,6 +1,6 @@
 //! An exchange in this process, with a gate in front of it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use kombi_exchange::{
     address::Reach,
@@ -8,6 +8,7 @@ use kombi_exchange::{
     config::{Config, Limits},
     data_dir::DataDir,
     instance::{InstanceId, InstanceUrl, Subject},
+    leases::store::Local,
     outbound::system_lookup,
     registry::{NewInstance, Registry},
     seal::{HookKey, Seal},
@@ -50,6 +51,7 @@ impl Exchange {
             clock_skew: Duration::from_secs(5),
             instance_timeout: Duration::from_secs(2),
             introspection: None,
+            leases: Arc::new(Local::new()),
             max_connections: 256,
             limits: Limits::default(),
             lookup: system_lookup,

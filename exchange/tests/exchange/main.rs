@@ -16,6 +16,7 @@ mod hook;
 mod introspection;
 mod introspection_process;
 mod isolation;
+mod leases;
 mod limits;
 mod logins;
 mod operations;

@@ -1,0 +1,186 @@
+//! `POST /gate/leases`: one report of a node on its way through the exchange, from top to bottom.
+//! See [`kombi_spec::lease`].
+
+pub mod quota;
+mod report;
+pub mod store;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Request, Response,
+    body::Body,
+    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+};
+use kombi_spec::{
+    code::Code,
+    lease::{Holding, LeaseAnswer, LeaseReport, MAX_REPORT_BYTES, Share},
+};
+
+use crate::{
+    assertion::{self, Verifier},
+    body::{self, BodyLimits},
+    metrics::Metrics,
+    refusal::Refusal,
+    route::Trace,
+    time::UnixTime,
+};
+
+use quota::{Moment, Quota};
+use store::{Change, Reading, Store, StoreError};
+
+/// How often a quota is tried that other exchanges keep changing.
+const ATTEMPTS: usize = 8;
+
+/// The desk where nodes report.
+pub struct Leases {
+    verifier: Verifier,
+    store: Arc<dyn Store>,
+    body: BodyLimits,
+    metrics: Metrics,
+    away: AtomicBool,
+}
+
+/// A change under way, and what is answered if it is made.
+struct Draft {
+    at: usize,
+    change: Change,
+    share: Share,
+}
+
+impl Leases {
+    /// Keeps quotas in `store`, for whoever `verifier` knows as the gate.
+    #[must_use]
+    pub fn new(
+        verifier: Verifier,
+        store: Arc<dyn Store>,
+        body_time: Duration,
+        metrics: Metrics,
+    ) -> Self {
+        let body = BodyLimits { bytes: MAX_REPORT_BYTES, time: body_time };
+        Self { verifier, store, body, metrics, away: AtomicBool::new(false) }
+    }
+
+    /// Takes the report in `request`.
+    pub async fn report<B>(
+        &self,
+        request: Request<B>,
+        trace: &mut Trace,
+    ) -> Result<Response<Full<Bytes>>, Refusal>
+    where
+        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
+        let (head, body) = request.into_parts();
+        let body = body::read(body, self.body).await?;
+        let jwt = assertion::presented(&head.headers)?;
+        let (method, path) = (head.method.as_str(), head.uri.path());
+        // Not spent: a report that comes twice changes nothing the second time.
+        let assertion = self.verifier.verify(jwt, method, path, UnixTime::now())?;
+        trace.request_id = Some(assertion.jti.clone());
+        trace.subject = Some(assertion.sub.clone());
+        assertion::of_the_gate(&assertion)?;
+        let report = report::parse(&body)?;
+        let settled = self.settle(&report).await;
+        self.tell(settled.as_ref().err());
+        answered(&settled.map_err(Refusal::from)?)
+    }
+
+    /// Enters the report into the quotas that it is about.
+    pub async fn settle(&self, report: &LeaseReport) -> Result<LeaseAnswer, StoreError> {
+        let mut shares = vec![None; report.holdings.len()];
+        for _ in 0..ATTEMPTS {
+            let open: Vec<usize> = (0..shares.len())
+                .filter(|at| shares.get(*at).is_some_and(Option::is_none))
+                .collect();
+            let (drafts, memory) = self.draft(report, &open).await?;
+            let changes: Vec<Change> = drafts.iter().map(|draft| draft.change.clone()).collect();
+            let made = self.store.write(&changes).await?;
+            for (draft, made) in drafts.into_iter().zip(made) {
+                if let (true, Some(share)) = (made, shares.get_mut(draft.at)) {
+                    *share = Some(draft.share);
+                }
+            }
+            if shares.iter().all(Option::is_some) {
+                return Ok(LeaseAnswer { memory, shares: shares.into_iter().flatten().collect() });
+            }
+        }
+        Err(StoreError::Failed(format!("a quota was changed {ATTEMPTS} times meanwhile")))
+    }
+
+    /// What the quotas at `open` would become, and the memory that this is about.
+    async fn draft(
+        &self,
+        report: &LeaseReport,
+        open: &[usize],
+    ) -> Result<(Vec<Draft>, String), StoreError> {
+        let holdings = || open.iter().filter_map(|at| Some((*at, report.holdings.get(*at)?)));
+        let names: Vec<String> = holdings().map(|(_, holding)| name(holding)).collect();
+        let mut reading = self.store.read(&names).await?;
+        let known = report.memory.as_ref().is_none_or(|memory| *memory == reading.memory.id);
+        if !known && reading.memory.lost_at.is_none() {
+            self.store.forgot(&reading.memory, reading.now).await?;
+            tracing::warn!("the store of shared limits has lost its memory");
+            reading = self.store.read(&names).await?;
+        }
+        let Reading { now, memory, cells } = reading;
+        let moment = Moment { now, lost_at: memory.lost_at, known };
+        let mut drafts = Vec::with_capacity(open.len());
+        for (((at, holding), name), before) in holdings().zip(names).zip(cells) {
+            // One that cannot be read was written by nobody who keeps quotas.
+            let found = before.as_deref().and_then(|cell| serde_json::from_slice(cell).ok());
+            let mut quota: Quota = found.unwrap_or_else(|| Quota::untouched(holding, now));
+            let share = quota.report(&report.node, holding, moment);
+            let after =
+                serde_json::to_vec(&quota).map_err(|e| StoreError::Failed(e.to_string()))?;
+            let keep_for = Duration::from_millis(quota.fades_after(holding));
+            drafts.push(Draft { at, change: Change { name, before, after, keep_for }, share });
+        }
+        Ok((drafts, memory.id))
+    }
+
+    /// Counts how the store did, and says in the log when it goes and when it comes back: a line
+    /// for each report would be several a second.
+    fn tell(&self, error: Option<&StoreError>) {
+        self.metrics.lease_report(error.map_or("ok", StoreError::as_label));
+        let was_away = self.away.swap(error.is_some(), Ordering::Relaxed);
+        match error {
+            Some(error) if !was_away => {
+                tracing::error!(%error, "shared limits are not available");
+            }
+            None if was_away => tracing::info!("shared limits are available again"),
+            _ => {}
+        }
+    }
+}
+
+fn name(holding: &Holding) -> String {
+    format!("{}:{}", holding.rule, holding.key)
+}
+
+fn answered(answer: &LeaseAnswer) -> Result<Response<Full<Bytes>>, Refusal> {
+    let body = serde_json::to_vec(answer).map_err(Refusal::internal)?;
+    let mut response = Response::new(Full::new(body.into()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        let detail = match error {
+            StoreError::Late => "the store of shared limits did not answer in time",
+            StoreError::Failed(_) => "the store of shared limits could not be used",
+            StoreError::Full => "the store of shared limits is full",
+        };
+        Self::new(Code::LeasesUnavailable, detail).because(error)
+    }
+}

@@ -1,0 +1,98 @@
+//! Quotas in the memory of a single exchange.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::{Change, Memory, Ms, Pending, Reading, Store, StoreError};
+use crate::random;
+
+/// Most quotas: with three nodes each, some 60 MB.
+const MOST: usize = 100_000;
+
+/// The store of an exchange that is alone. It forgets everything with the exchange.
+pub struct Local {
+    kept: Mutex<Kept>,
+}
+
+struct Kept {
+    memory: Memory,
+    cells: HashMap<String, (Vec<u8>, Ms)>,
+}
+
+impl Local {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        let memory = Memory { id: random::request_id(), lost_at: None };
+        Self { kept: Mutex::new(Kept { memory, cells: HashMap::new() }) }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // Whoever panicked with it left whole cells.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_now(&self, changes: &[Change], now: Ms) -> Result<Vec<bool>, StoreError> {
+        let mut kept = self.kept();
+        if kept.cells.len() + changes.len() > MOST {
+            kept.cells.retain(|_, (_, until)| *until > now);
+        }
+        let mut made = Vec::with_capacity(changes.len());
+        for change in changes {
+            let found = kept.cells.get(&change.name).filter(|(_, until)| *until > now);
+            let fits = found.map(|(cell, _)| cell) == change.before.as_ref();
+            if fits {
+                if !kept.cells.contains_key(&change.name) && kept.cells.len() >= MOST {
+                    return Err(StoreError::Full);
+                }
+                let until = now.saturating_add(millis(change.keep_for));
+                kept.cells.insert(change.name.clone(), (change.after.clone(), until));
+            }
+            made.push(fits);
+        }
+        Ok(made)
+    }
+}
+
+impl Default for Local {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Store for Local {
+    fn read<'a>(&'a self, names: &'a [String]) -> Pending<'a, Reading> {
+        let (kept, now) = (self.kept(), clock());
+        let cell = |name: &String| {
+            let (cell, until) = kept.cells.get(name)?;
+            (*until > now).then(|| cell.clone())
+        };
+        let cells = names.iter().map(cell).collect();
+        let reading = Reading { now, memory: kept.memory.clone(), cells };
+        Box::pin(async { Ok(reading) })
+    }
+
+    fn write<'a>(&'a self, changes: &'a [Change]) -> Pending<'a, Vec<bool>> {
+        let made = self.write_now(changes, clock());
+        Box::pin(async { made })
+    }
+
+    fn forgot<'a>(&'a self, memory: &'a Memory, now: Ms) -> Pending<'a, ()> {
+        let mut kept = self.kept();
+        if kept.memory == *memory {
+            kept.memory.lost_at.get_or_insert(now);
+        }
+        Box::pin(async { Ok(()) })
+    }
+}
+
+fn clock() -> Ms {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

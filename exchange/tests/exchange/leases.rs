@@ -1,0 +1,110 @@
+//! What nodes are told about limits that they share.
+
+use std::sync::Arc;
+
+use kombi_exchange::leases::store::Shared;
+use kombi_spec::{
+    assertion::Assertion,
+    code::Code,
+    header,
+    introspection::SUBJECT,
+    lease::{LeaseAnswer, MAX_REPORT_BYTES, PATH},
+};
+use reqwest::Response;
+use serde_json::{Value, json};
+
+use crate::{
+    exchange::{Exchange, code},
+    gate,
+};
+
+fn report(node: &str, seq: u64, used: u64) -> Value {
+    json!({"node": node, "holdings": [{
+        "rule": "per-user", "key": "9f86d081", "amount": 1000, "period_ms": 3_600_000,
+        "burst": 1000, "ttl_ms": 10_000, "lease": 1, "seq": seq, "granted": 0, "used": used,
+        "released": 0, "wanted": 100,
+    }]})
+}
+
+fn claims(sub: &str) -> Assertion {
+    Assertion { htp: Some(PATH.to_owned()), ..gate::claims(sub, "") }
+}
+
+impl Exchange {
+    async fn leases(&self, assertion: &str, report: impl ToString) -> Response {
+        let url = format!("http://{}{PATH}", self.addresses.public);
+        let request = self.client.post(url).header(header::ASSERTION, assertion);
+        request.body(report.to_string()).send().await.unwrap()
+    }
+
+    async fn told(&self, report: Value) -> LeaseAnswer {
+        let response = self.leases(&self.gate.sign(&claims(SUBJECT)), report).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "application/json");
+        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn nodes_share_a_quota_of_the_exchange() {
+    let exchange = Exchange::start().await;
+    let first = exchange.told(report("n1", 1, 0)).await;
+    assert_eq!((first.shares[0].granted, first.shares[0].left), (100, 900));
+    let second = exchange.told(report("n2", 1, 5)).await;
+    assert_eq!((second.shares[0].granted, second.shares[0].left), (105, 795));
+    assert_eq!(second.memory, first.memory);
+    let again = exchange.told(report("n2", 1, 5)).await;
+    assert_eq!(again.shares[0].left, 795, "a report that comes twice counts once");
+    let (_, metrics) = exchange.ops("/metrics").await;
+    assert!(metrics.contains("kombi_exchange_lease_reports_total{outcome=\"ok\"} 3"), "{metrics}");
+}
+
+#[tokio::test]
+async fn only_the_gate_itself_reports_and_it_may_do_so_more_than_once_with_one_assertion() {
+    let exchange = Exchange::start().await;
+    let user = exchange.gate.sign(&claims("u1"));
+    assert_eq!(
+        code(exchange.leases(&user, report("n1", 1, 0)).await).await,
+        Code::AssertionInvalid
+    );
+    let other = Assertion { htp: Some("/gate/introspect".to_owned()), ..claims(SUBJECT) };
+    let other = exchange.gate.sign(&other);
+    assert_eq!(
+        code(exchange.leases(&other, report("n1", 1, 0)).await).await,
+        Code::AssertionInvalid
+    );
+    let own = exchange.gate.sign(&claims(SUBJECT));
+    for seq in 1..=3 {
+        assert_eq!(exchange.leases(&own, report("n1", seq, 0)).await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_report_is_refused() {
+    let exchange = Exchange::start().await;
+    let own = exchange.gate.sign(&claims(SUBJECT));
+    for (body, expected) in [
+        (String::new(), Code::BodyMalformed),
+        ("{}".to_owned(), Code::BodyMalformed),
+        (json!({"node": "n", "holdings": []}).to_string(), Code::BodyMalformed),
+        (" ".repeat(MAX_REPORT_BYTES + 1), Code::BodyTooLarge),
+    ] {
+        assert_eq!(code(exchange.leases(&own, body).await).await, expected);
+    }
+    let url = format!("http://{}{PATH}", exchange.addresses.public);
+    assert_eq!(code(exchange.client.get(url).send().await.unwrap()).await, Code::MethodNotAllowed);
+}
+
+#[tokio::test]
+async fn without_its_store_the_exchange_refuses_reports_and_is_ready_all_the_same() {
+    // Nothing listens on the discard port.
+    let store = Arc::new(Shared::new("redis://127.0.0.1:9/0").unwrap());
+    let exchange = Exchange::start_with(|config| config.leases = store).await;
+    let own = exchange.gate.sign(&claims(SUBJECT));
+    let response = exchange.leases(&own, report("n1", 1, 0)).await;
+    assert_eq!(code(response).await, Code::LeasesUnavailable);
+    assert_eq!(exchange.ops("/readyz").await.0, 200);
+    let (_, metrics) = exchange.ops("/metrics").await;
+    assert!(!metrics.contains("kombi_exchange_lease_reports_total{outcome=\"ok\"}"), "{metrics}");
+    assert!(metrics.contains("kombi_exchange_lease_reports_total{outcome="), "{metrics}");
+}
