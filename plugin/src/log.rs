@@ -1,7 +1,9 @@
 //! Log lines of the filter: one JSON object each, so that a machine can read them out of the
 //! gateway's error log. No token and no header value is ever part of one.
 
-use kombi_gate_core::{config::ConfigError, fetch::FetchError, refusal::Refusal};
+use kombi_gate_core::{
+    config::ConfigError, fetch::FetchError, limit::lease::News, refusal::Refusal,
+};
 use proxy_wasm::{hostcalls, types::LogLevel};
 use serde_json::{Value, json};
 
@@ -56,6 +58,21 @@ pub(crate) fn keys_not_refreshed(issuer: &str, error: &FetchError) {
             "error": cut(&error.to_string(), longest),
         })
     });
+}
+
+/// Whether the exchange answers about shared limits, when that changes.
+pub(crate) fn shared_limits(news: &News) {
+    match news {
+        News::None => {}
+        News::Silent(reason) => write(LogLevel::Warn, |longest| {
+            json!({
+                "event": "shared_limits_silent",
+                "error": cut(reason, longest),
+                "consequence": "the node goes on with its shares for the grace of each rule",
+            })
+        }),
+        News::Back => write(LogLevel::Warn, |_| json!({"event": "shared_limits_back"})),
+    }
 }
 
 /// Writes the line with texts as long as they can be. A line that is cut off is no JSON.

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
-use kombi_gate_core::{cache::CacheCounts, keys::KeyCounts};
+use kombi_gate_core::{cache::CacheCounts, keys::KeyCounts, limit::lease::LeaseCounts};
 use kombi_spec::code::Code;
 
 use crate::host::Metric;
@@ -82,6 +82,15 @@ pub(crate) fn tokens(counts: CacheCounts) {
     }
     if counts.misses > 0 {
         Metric::counter("token_cache_misses_total", &[]).add(counts.misses);
+    }
+}
+
+/// What became of reports about shared limits.
+pub(crate) fn leases(counts: LeaseCounts) {
+    for (result, count) in [("ok", counts.answered), ("failed", counts.unanswered)] {
+        if count > 0 {
+            Metric::counter("lease_reports_total", &[("result", result)]).add(count);
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! One configured route: reads its configuration, keeps its issuers' keys fresh, and resumes
-//! requests that wait for them where the host allows it.
+//! One configured route: reads its configuration, keeps its issuers' keys fresh, reports what was
+//! used of shared limits, and resumes requests that wait for keys where the host allows it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,6 +12,7 @@ use kombi_gate_core::{
     fetch::{KeyFetch, Progress},
     gate::Gate,
     keys::Claim,
+    limit::lease::Sent,
     step::{HttpCall, HttpOutcome},
     time::UnixTime,
 };
@@ -49,6 +50,8 @@ pub(crate) struct Root {
 enum Caller {
     /// For nobody in particular: keys are due.
     Keys(Claim, KeyFetch),
+    /// For the node: what it used of shared limits.
+    Leases(Sent),
     /// For a request that waited for the tick.
     Request(Weak<RefCell<State>>),
 }
@@ -90,6 +93,21 @@ impl Root {
                 self.calls.insert(token, Caller::Keys(claim, fetch));
             }
             Err(status) => self.advance(&claim, fetch, not_made(status)),
+        }
+    }
+
+    /// Reports what the node used of shared limits, if no other worker does.
+    fn report(&mut self, gate: &Gate) {
+        let Some(exchange) = gate.exchange() else { return };
+        let call = worker::with_moment(|moment| {
+            moment.worker.leases.call(exchange, moment.zone, moment.now)
+        });
+        let Some((call, sent)) = call else { return };
+        match host::dispatch(&call) {
+            Ok(token) => {
+                self.calls.insert(token, Caller::Leases(sent));
+            }
+            Err(status) => reported(&sent, not_made(status)),
         }
     }
 
@@ -136,6 +154,13 @@ impl Root {
     }
 }
 
+/// A report of shared limits has ended.
+fn reported(sent: &Sent, outcome: HttpOutcome) {
+    let news =
+        worker::with_moment(|moment| moment.worker.leases.settle(sent, outcome, moment.zone));
+    log::shared_limits(&news);
+}
+
 impl RootContext for Root {
     /// Always true: Kong leaves a filter that refuses its configuration out of the chain, and
     /// then everything passes. The gate itself refuses everything instead.
@@ -162,6 +187,7 @@ impl RootContext for Root {
         // know of the others.
         if host::is_known() {
             self.tend(&gate);
+            self.report(&gate);
             self.wake();
         }
     }
@@ -192,6 +218,7 @@ impl Context for Root {
         let outcome = host::call_outcome(header_count, body_size);
         match self.calls.remove(&token) {
             Some(Caller::Keys(claim, fetch)) => self.advance(&claim, fetch, outcome),
+            Some(Caller::Leases(sent)) => reported(&sent, outcome),
             Some(Caller::Request(request)) => {
                 if let Some(request) = request.upgrade() {
                     let woken = request.borrow_mut().resume_from_root(outcome, self.context_id);

@@ -35,14 +35,15 @@ pub(crate) fn take_waiting() -> Vec<Rc<RefCell<State>>> {
 
 /// Publishes what happened in this worker since the last time.
 pub(crate) fn publish() {
-    let (keys, tokens, ages) = with_moment(|moment| {
-        let Worker { keys, tokens, .. } = &mut *moment.worker;
+    let (keys, tokens, leases, ages) = with_moment(|moment| {
+        let Worker { keys, tokens, leases, .. } = &mut *moment.worker;
         let ages: Vec<_> =
             keys.ages(moment.now).map(|(issuer, age)| (issuer.to_owned(), age)).collect();
-        (keys.take_counts(), tokens.take_counts(), ages)
+        (keys.take_counts(), tokens.take_counts(), leases.take_counts(), ages)
     });
     meter::keys(keys);
     meter::tokens(tokens);
+    meter::leases(leases);
     for (issuer, age) in ages {
         meter::age_of_keys(&issuer, age);
     }

@@ -8,6 +8,7 @@ use crate::{
     cache::Verified,
     config::{self, ConfigError, Issuer, KeyTerms, Policy, Rules},
     credentials,
+    exchange::Exchange,
     fetch::{KeyFetch, Progress},
     identity::Identity,
     keys::{Claim, Held, Lookup},
@@ -57,6 +58,15 @@ impl Gate {
         self.policy.as_ref().map_or(&[], Policy::issuers)
     }
 
+    /// The exchange, if the gate may call it.
+    #[must_use]
+    pub fn exchange(&self) -> Option<&Exchange> {
+        match &self.policy {
+            Ok(Policy::Authenticated(rules)) => rules.exchange.as_ref(),
+            _ => None,
+        }
+    }
+
     /// For how long those keys are used, where there are any.
     #[must_use]
     pub fn key_terms(&self) -> Option<&KeyTerms> {
@@ -92,6 +102,7 @@ impl Passage {
     /// A request arrives.
     #[must_use]
     pub fn begin(gate: Rc<Gate>, head: Head, moment: &mut Moment<'_>) -> (Self, Step) {
+        moment.worker.leases.seed(&head.request_id);
         let mut passage = Self { gate, head, waiting: None };
         let step = passage.enter(moment);
         let step = passage.or_reply(step);

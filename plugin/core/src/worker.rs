@@ -8,6 +8,7 @@ use crate::{
     config::KeyTerms,
     fetch::{FetchError, Fetched},
     keys::{Claim, KeyStore, Lookup},
+    limit::lease::Leases,
     time::UnixTime,
     token::Token,
     zone::Zone,
@@ -24,6 +25,8 @@ pub struct Worker {
     pub keys: KeyStore,
     /// Tokens that were verified.
     pub tokens: TokenCache,
+    /// What the node holds of limits that nodes share.
+    pub leases: Leases,
     /// Every request that waits for keys holds a copy.
     seats: Rc<()>,
 }

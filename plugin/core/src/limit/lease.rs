@@ -10,6 +10,7 @@
 //! rule says what follows.
 
 mod cell;
+mod news;
 mod node;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -18,6 +19,7 @@ use kombi_spec::lease::{LeaseAnswer, LeaseReport, MAX_HOLDINGS, Share};
 
 use crate::{time::UnixTime, zone::Zone};
 use cell::Cell;
+pub use news::{LeaseCounts, News};
 use node::Node;
 
 /// How often a cell is tried that others keep changing.
@@ -90,7 +92,12 @@ pub struct Leases {
     active: BTreeMap<Name, Active>,
     /// The last quota that was reported about; the next report begins after it.
     turn: Option<Name>,
-    under_way: Option<Report>,
+    /// When the report was sent that is under way.
+    under_way: Option<UnixTime>,
+    /// What the node's id is made of, the first time: a request's id, which is random.
+    seed: String,
+    counts: LeaseCounts,
+    silent: bool,
 }
 
 /// Rule and key of a quota.
@@ -113,9 +120,9 @@ struct Active {
     wanted_at: UnixTime,
 }
 
-/// A report under way.
-struct Report {
-    sent_at: UnixTime,
+/// A report that was sent, to be answered.
+pub struct Sent {
+    at: UnixTime,
     quotas: Vec<(Name, Terms)>,
 }
 
@@ -181,17 +188,23 @@ impl Leases {
         }
     }
 
-    /// What there is to report now; `seed` makes up the node's id, the first time. A report ends
-    /// in [`answered`](Self::answered) or [`unanswered`](Self::unanswered).
+    /// A request came; where there is no id of the node yet, its id is made of the request's.
+    pub fn seed(&mut self, request_id: &str) {
+        if self.seed.is_empty() {
+            request_id.clone_into(&mut self.seed);
+        }
+    }
+
+    /// What there is to report now. A report ends in [`answered`](Self::answered) or
+    /// [`unanswered`](Self::unanswered).
     pub fn report(
         &mut self,
-        seed: &str,
         zone: Option<&dyn Zone>,
         now: UnixTime,
-    ) -> Option<LeaseReport> {
+    ) -> Option<(LeaseReport, Sent)> {
         let zone = zone?;
-        let waits = |report: &Report| now >= report.sent_at && now.since(report.sent_at) < PATIENCE;
-        if self.active.is_empty() || self.under_way.as_ref().is_some_and(waits) {
+        let waits = |sent_at: UnixTime| now >= sent_at && now.since(sent_at) < PATIENCE;
+        if self.active.is_empty() || self.under_way.is_some_and(waits) {
             return None;
         }
         let mut holdings = Vec::new();
@@ -217,25 +230,27 @@ impl Leases {
         if holdings.is_empty() {
             return None;
         }
-        let node = Node::asks(zone, seed, now)?;
-        self.under_way = Some(Report { sent_at: now, quotas });
-        Some(LeaseReport { node: node.id, memory: node.memory, holdings })
+        let node = Node::asks(zone, &self.seed, now)?;
+        self.under_way = Some(now);
+        let report = LeaseReport { node: node.id, memory: node.memory, holdings };
+        Some((report, Sent { at: now, quotas }))
     }
 
-    /// The report under way was answered.
-    pub fn answered(&mut self, answer: &LeaseAnswer, zone: Option<&dyn Zone>) {
-        let (Some(report), Some(zone)) = (self.under_way.take(), zone) else { return };
+    /// What was `sent` was answered.
+    pub fn answered(&mut self, sent: &Sent, answer: &LeaseAnswer, zone: Option<&dyn Zone>) {
+        self.under_way = None;
+        let Some(zone) = zone else { return };
         Node::heard(zone, &answer.memory);
-        for (name, terms) in &report.quotas {
+        for (name, terms) in &sent.quotas {
             let about =
                 |share: &&Share| share.rule == name.rule && fingerprint(&name.key) == share.key;
             if let Some(share) = answer.shares.iter().find(about) {
-                heed(zone, name, terms, share, report.sent_at);
+                heed(zone, name, terms, share, sent.at);
             }
         }
     }
 
-    /// The report under way was not answered, or not as it should be.
+    /// What was sent was not answered, or not as it should be.
     pub fn unanswered(&mut self) {
         self.under_way = None;
     }

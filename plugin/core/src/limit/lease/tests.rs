@@ -25,6 +25,7 @@ fn quota() -> Quota<'static> {
 struct Gate {
     zone: TestZone,
     leases: RefCell<Leases>,
+    sent: RefCell<Option<Sent>>,
 }
 
 impl Gate {
@@ -39,11 +40,16 @@ impl Gate {
     }
 
     fn report(&self, at: u64) -> Option<LeaseReport> {
-        self.leases.borrow_mut().report("seed", Some(&self.zone), after(at))
+        let (report, sent) = self.leases.borrow_mut().report(Some(&self.zone), after(at))?;
+        self.sent.replace(Some(sent));
+        Some(report)
     }
 
+    /// The answer comes to the report that was sent last.
     fn answer(&self, answer: &LeaseAnswer) {
-        self.leases.borrow_mut().answered(answer, Some(&self.zone));
+        if let Some(sent) = self.sent.take() {
+            self.leases.borrow_mut().answered(&sent, answer, Some(&self.zone));
+        }
     }
 }
 
@@ -203,7 +209,7 @@ fn without_room_in_the_zone_nothing_is_known() {
 
 #[test]
 fn quotas_whose_cells_collide_are_kept_apart() {
-    let gate = Gate { zone: TestZone::default(), leases: RefCell::default() };
+    let gate = Gate::default();
     let other = Quota { key: b"user:32060020", ..quota() };
     gate.take(1, 0);
     gate.leases.borrow_mut().take(other, 1, Some(&gate.zone), after(0));
@@ -231,14 +237,14 @@ fn two_workers_share_a_lease_and_one_of_them_reports() {
     other.take(quota(), 1, zone, after(0));
     let report = gate.report(0).unwrap();
     assert_eq!(report.holdings[0].used, 2);
-    assert_eq!(other.report("other", zone, after(1)), None);
+    assert_eq!(other.report(zone, after(1)).map(|_| ()), None);
     gate.answer(&granting(&report, 12, 0));
     for _ in 0..5 {
         gate.take(1, 2);
         other.take(quota(), 1, zone, after(2));
     }
     assert!(matches!(other.take(quota(), 1, zone, after(2)), Taken::Exhausted(_)));
-    let later = other.report("other", zone, after(250)).unwrap();
+    let (later, _) = other.report(zone, after(250)).unwrap();
     assert_eq!((later.holdings[0].used, &later.node), (12, &report.node));
     assert_eq!(later.memory.as_deref(), Some("m1"));
 }
@@ -253,7 +259,7 @@ fn more_quotas_than_fit_into_a_report_take_turns() {
     }
     let mut told = Vec::new();
     for at in [0, 1] {
-        let report = leases.report("seed", Some(&gate.zone), after(at)).unwrap();
+        let (report, _) = leases.report(Some(&gate.zone), after(at)).unwrap();
         assert_eq!(report.holdings.len(), MAX_HOLDINGS);
         told.extend(report.holdings.into_iter().map(|holding| holding.key));
         leases.unanswered();
