@@ -16,6 +16,8 @@ use kombi_spec::{
     introspection::SUBJECT,
 };
 
+use serde::de::DeserializeOwned;
+
 use crate::{refusal::Refusal, time::UnixTime};
 
 /// The longest `jti`; the gateway's request ids are 32 to 36 characters.
@@ -85,7 +87,7 @@ impl Verifier {
         path: &str,
         now: UnixTime,
     ) -> Result<Assertion, Refusal> {
-        let key = self.key_of(jwt)?;
+        let key = key_of(&self.keys, TYP, jwt)?;
         let claims: Assertion = jsonwebtoken::decode(jwt, key, &self.validation)
             .map_err(|error| invalid(reason(error.kind())))?
             .claims;
@@ -108,24 +110,6 @@ impl Verifier {
         UnixTime::from_secs(claims.exp).plus(self.skew)
     }
 
-    /// The key that the protected header names, after everything else in that header.
-    fn key_of(&self, jwt: &str) -> Result<&DecodingKey, Refusal> {
-        let header = jsonwebtoken::decode_header(jwt)
-            .map_err(|_| invalid("it is not a well-formed JWT with a known algorithm"))?;
-        if header.alg != Algorithm::EdDSA {
-            return Err(invalid("it is not signed with EdDSA"));
-        }
-        if header.typ.as_deref() != Some(TYP) {
-            return Err(invalid("its typ is not that of an assertion"));
-        }
-        if header.crit.is_some() {
-            return Err(invalid("its header demands an extension"));
-        }
-        let named = |key: &&GateKey| header.kid.as_deref() == Some(key.id());
-        let key = self.keys.iter().find(named);
-        key.map(|key| &key.key).ok_or_else(|| invalid("its kid is not a configured key"))
-    }
-
     fn check_time(&self, claims: &Assertion, now: UnixTime) -> Result<(), Refusal> {
         // A longer life would outlive the memory of its jti.
         if claims.exp.saturating_sub(claims.iat) > LIFETIME_S {
@@ -139,6 +123,36 @@ impl Verifier {
         }
         Ok(())
     }
+}
+
+/// The key of `keys` that the protected header of `jwt` names, after everything else in that
+/// header.
+fn key_of<'a>(keys: &'a [GateKey], typ: &str, jwt: &str) -> Result<&'a DecodingKey, Refusal> {
+    let header = jsonwebtoken::decode_header(jwt)
+        .map_err(|_| invalid("it is not a well-formed JWT with a known algorithm"))?;
+    if header.alg != Algorithm::EdDSA {
+        return Err(invalid("it is not signed with EdDSA"));
+    }
+    if header.typ.as_deref() != Some(typ) {
+        return Err(invalid("its typ is not that of an assertion"));
+    }
+    if header.crit.is_some() {
+        return Err(invalid("its header demands an extension"));
+    }
+    let named = |key: &&GateKey| header.kid.as_deref() == Some(key.id());
+    let key = keys.iter().find(named);
+    key.map(|key| &key.key).ok_or_else(|| invalid("its kid is not a configured key"))
+}
+
+/// What the gate wrote and signed as `typ` with one of `keys`, whenever that was.
+pub fn signed<T: DeserializeOwned>(keys: &[GateKey], typ: &str, jws: &str) -> Result<T, Refusal> {
+    let key = key_of(keys, typ, jws)?;
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    let decoded = jsonwebtoken::decode(jws, key, &validation);
+    Ok(decoded.map_err(|error| invalid(reason(error.kind())))?.claims)
 }
 
 /// The one assertion that a request with these headers carries.

@@ -1,15 +1,16 @@
 //! The command line.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    command::{instance, keygen, serve},
+    command::{instance, keygen, serve, usage},
     config::{self, ConfigError},
     data_dir::DataDirError,
     registry::RegistryError,
     server::StartError,
+    usage::{PLANS, PRICES},
 };
 
 /// What `--help` says about the environment; every variable is also a flag, except secrets.
@@ -40,6 +41,15 @@ Environment (a flag, where there is one, wins):
   KOMBI_EXCHANGE_INTROSPECTION_ALLOW_PRIVATE
                                       true lets the issuer be at a private address and without TLS,
                                       false [--introspection-allow-private]
+  KOMBI_EXCHANGE_PLANS                file with plans and budgets of AI usage; without it no ledger is
+                                      kept [--plans]
+  KOMBI_EXCHANGE_PRICES               file with the prices of models, which billed plans need; both
+                                      files are read again on SIGHUP [--prices]
+  KOMBI_EXCHANGE_PROVIDER_<NAME>_KEY  secret, opens the AI provider of that name; environment only
+  KOMBI_EXCHANGE_PROVIDER_<NAME>_KEYLESS
+                                      true for a provider that needs no key; environment only
+  KOMBI_EXCHANGE_USAGE_LONGEST_CALL_S how long an AI call can take, in seconds, 900; then it is
+                                      closed with what was reserved [--usage-longest-call-s]
   KOMBI_EXCHANGE_MAX_CONNECTIONS      connections from the gateway at once; more wait, 1024
                                       [--max-connections]
   KOMBI_EXCHANGE_SHARED_STORE         secret, where limits that nodes share are kept: the redis:// URL
@@ -49,11 +59,12 @@ Environment (a flag, where there is one, wins):
   SSL_CERT_FILE                       root certificates for https instances and the issuer, if not
                                       the machine's
 
-The seal key is needed by `serve` and `instance add`, the data directory also by `instance list`,
-everything else by `serve` alone. Exit codes: 0 done, 1 failed, 2 configured wrongly.";
+The seal key is needed by `serve` and `instance add`, the data directory also by `instance list` and
+`usage`, the keys of the gate, plans and prices also by `usage replay`, everything else by `serve`
+alone. Exit codes: 0 done, 1 failed, 2 configured wrongly.";
 
-/// The sidecar of the KombiSphere gateway: logs people into KombiStack instances and introspects
-/// opaque tokens.
+/// The sidecar of the KombiSphere gateway: logs people into KombiStack instances, introspects
+/// opaque tokens, and keeps the ledger of AI usage.
 #[derive(Debug, Parser)]
 #[command(name = "kombi-exchange", version, after_help = ENVIRONMENT)]
 pub struct Cli {
@@ -72,6 +83,9 @@ enum Command {
     /// Register and list instances; takes effect on a running exchange at once
     #[command(subcommand)]
     Instance(InstanceCommand),
+    /// Read the ledger of AI usage, or bring it up to date
+    #[command(subcommand)]
+    Usage(UsageCommand),
     /// Make new keys and print them: the gate's key pair, and a seal key
     Keygen(KeygenArgs),
 }
@@ -112,6 +126,13 @@ pub struct ServeArgs {
     #[arg(long, value_name = "BOOL", env = config::INTROSPECTION_ALLOW_PRIVATE)]
     #[arg(hide_env_values = true, default_value = "false")]
     pub introspection_allow_private: String,
+    /// Where the terms of AI usage are
+    #[command(flatten)]
+    pub terms: TermsArgs,
+    /// How long an AI call can take, in seconds
+    #[arg(long, value_name = "S", env = config::USAGE_LONGEST_CALL_S, hide_env_values = true)]
+    #[arg(default_value = "900")]
+    pub usage_longest_call_s: String,
     /// Connections from the gateway at once; more wait
     #[arg(long, value_name = "N", env = config::MAX_CONNECTIONS, hide_env_values = true)]
     #[arg(default_value = "1024")]
@@ -120,6 +141,115 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILTER", env = config::LOG, hide_env_values = true)]
     #[arg(default_value = "info")]
     pub log: String,
+}
+
+/// Where the terms of AI usage are written.
+#[derive(Debug, Args)]
+pub struct TermsArgs {
+    /// File with plans and budgets of AI usage
+    #[arg(long, value_name = "FILE", env = PLANS, hide_env_values = true)]
+    pub plans: Option<OsString>,
+    /// File with the prices of models
+    #[arg(long, value_name = "FILE", env = PRICES, hide_env_values = true)]
+    pub prices: Option<OsString>,
+}
+
+#[derive(Debug, Subcommand)]
+enum UsageCommand {
+    /// Settle what a gateway's error log has and the ledger has not; may be repeated
+    Replay(ReplayArgs),
+    /// Print what was used, for this month or other days
+    Report(ReportArgs),
+    /// Print the events for the billing provider, one JSON object a line
+    Outbox(OutboxArgs),
+}
+
+/// Flags of `usage replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The log; - is standard input
+    #[arg(value_name = "LOG")]
+    pub log: PathBuf,
+    /// The gate's Ed25519 public keys: one, or two separated by a comma
+    #[arg(long, value_name = "KEYS", env = config::ASSERTION_KEYS, hide_env_values = true)]
+    pub assertion_keys: Option<String>,
+    /// Where the terms of AI usage are
+    #[command(flatten)]
+    pub terms: TermsArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `usage report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The first day, like 2026-11-01
+    #[arg(long, value_name = "DAY")]
+    from: Option<String>,
+    /// The day after the last
+    #[arg(long, value_name = "DAY")]
+    to: Option<String>,
+    /// What to tell apart: day, subject, org, plan, provider, model, with commas
+    #[arg(long, value_name = "LIST")]
+    by: Option<String>,
+    /// Only this person
+    #[arg(long, value_name = "SUB")]
+    subject: Option<String>,
+    /// Only this organisation
+    #[arg(long, value_name = "ID")]
+    org: Option<String>,
+    /// Only this plan
+    #[arg(long, value_name = "NAME")]
+    plan: Option<String>,
+    /// Only this provider
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+    /// Only this model
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// What to print
+    #[arg(long, value_enum, default_value = "csv")]
+    pub form: ReportForm,
+}
+
+/// What a report looks like.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum ReportForm {
+    /// A line for each row
+    Csv,
+    /// As `GET /admin/usage` answers
+    Json,
+}
+
+/// Flags of `usage outbox`.
+#[derive(Debug, Args)]
+pub struct OutboxArgs {
+    /// Only events after the one with this id
+    #[arg(long, value_name = "ID", default_value = "0")]
+    pub after: i64,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value = "1000")]
+    pub limit: u32,
+}
+
+impl ReportArgs {
+    /// The flags as the query of `GET /admin/usage` has them.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let Self { from, to, by, subject, org, plan, provider, model, .. } = self;
+        [
+            ("from", from),
+            ("to", to),
+            ("by", by),
+            ("subject", subject),
+            ("org", org),
+            ("plan", plan),
+            ("provider", provider),
+            ("model", model),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -191,6 +321,7 @@ impl From<StartError> for Failure {
         let text = error.to_string();
         match error {
             StartError::Config(_)
+            | StartError::Terms(_)
             | StartError::DataDir(DataDirError::Unusable { .. })
             | StartError::Registry(RegistryError::OtherSeal) => Self::Config(text),
             _ => Self::Other(text),
@@ -228,6 +359,15 @@ impl Cli {
             Command::Instance(InstanceCommand::List { json }) => {
                 instance::list(json, &config::data(data)?).await
             }
+            Command::Usage(UsageCommand::Replay(args)) => {
+                usage::replay(&args, &config::data(data)?).await
+            }
+            Command::Usage(UsageCommand::Report(args)) => {
+                usage::report(&args, &config::data(data)?).await
+            }
+            Command::Usage(UsageCommand::Outbox(args)) => {
+                usage::outbox(&args, &config::data(data)?).await
+            }
             Command::Keygen(KeygenArgs { json }) => keygen::run(json),
         }
     }
@@ -258,6 +398,9 @@ mod tests {
             config::INTROSPECTION_CLIENT_SECRET,
             config::INTROSPECTION_ENDPOINT,
             config::INTROSPECTION_ALLOW_PRIVATE,
+            config::USAGE_LONGEST_CALL_S,
+            PLANS,
+            PRICES,
             config::MAX_CONNECTIONS,
             config::SHARED_STORE,
             config::LOG,

@@ -3,3 +3,4 @@
 pub mod instance;
 pub mod keygen;
 pub mod serve;
+pub mod usage;

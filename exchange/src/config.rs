@@ -1,6 +1,7 @@
 //! Configuration: read once from flags and environment, into types that cannot be wrong.
 
 mod introspection;
+mod usage;
 
 use std::{
     env, ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration,
@@ -17,6 +18,7 @@ use crate::{
     leases::store::{Local, Shared, Store},
     outbound::{Lookup, system_lookup},
     seal::Seal,
+    usage::Settings as UsageSettings,
 };
 
 pub use introspection::{
@@ -24,6 +26,7 @@ pub use introspection::{
     CLIENT_SECRET as INTROSPECTION_CLIENT_SECRET, ENDPOINT as INTROSPECTION_ENDPOINT,
     ISSUER as INTROSPECTION_ISSUER,
 };
+pub use usage::{LONGEST_CALL_S as USAGE_LONGEST_CALL_S, ledger};
 
 /// Where the gateway connects to.
 pub const LISTEN: &str = "KOMBI_EXCHANGE_LISTEN";
@@ -66,6 +69,8 @@ pub struct Config {
     pub introspection: Option<Issuer>,
     /// Where shared limits are kept.
     pub leases: Arc<dyn Store>,
+    /// How the ledger of AI usage is kept, if it is.
+    pub usage: Option<UsageSettings>,
     /// How many connections from the gateway there may be at once.
     pub max_connections: u32,
     /// What needs no configuring.
@@ -87,6 +92,8 @@ pub struct Limits {
     pub lane_patience: Duration,
     /// What questions about tokens may cost.
     pub introspection: IntrospectionLimits,
+    /// How often what is old is looked through for what is over.
+    pub sweep: Duration,
 }
 
 impl Default for Limits {
@@ -99,6 +106,7 @@ impl Default for Limits {
             lane: 16,
             lane_patience: Duration::from_millis(250),
             introspection: IntrospectionLimits::default(),
+            sweep: Duration::from_secs(60),
         }
     }
 }
@@ -138,6 +146,7 @@ impl Config {
             )?),
             introspection: introspection::issuer(args)?,
             leases: leases(env::var(SHARED_STORE))?,
+            usage: usage::settings(&args.terms, &args.usage_longest_call_s)?,
             max_connections: number(
                 MAX_CONNECTIONS,
                 &args.max_connections,
@@ -191,7 +200,8 @@ fn number<N: FromStr + PartialOrd>(
     number.ok_or_else(|| ConfigError { variable, expected, found: format!("{text:?}") })
 }
 
-fn gate_keys(text: Option<&str>) -> Result<Vec<GateKey>, ConfigError> {
+/// The gate's public keys.
+pub fn gate_keys(text: Option<&str>) -> Result<Vec<GateKey>, ConfigError> {
     let wrong = |found| ConfigError {
         variable: ASSERTION_KEYS,
         expected: "one or two Ed25519 public keys (32 bytes, base64url), comma-separated",

@@ -1,8 +1,9 @@
 //! `kombi-exchange`, the sidecar behind the gateway: it turns an assertion that the gate signed
-//! into a session in somebody's KombiStack instance, and asks the issuer about opaque tokens.
+//! into a session in somebody's KombiStack instance, asks the issuer about opaque tokens, and keeps
+//! the ledger of AI usage.
 //!
 //! A login reads from top to bottom in [`session`], a question about a token in
-//! [`introspection`](mod@introspection). The exchange trusts nothing but the assertion, and
+//! [`introspection`](mod@introspection), an AI call in [`usage`]. The exchange trusts nothing but the assertion, and
 //! it must never be reachable from the internet except through the gateway.
 
 pub mod address;
@@ -33,3 +34,4 @@ pub mod session;
 pub mod spent;
 pub mod store;
 pub mod time;
+pub mod usage;

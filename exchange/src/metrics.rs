@@ -26,6 +26,8 @@ pub struct Metrics {
     introspection_calls: Family<OutcomeLabels, Counter>,
     introspection_seconds: Histogram,
     lease_reports: Family<OutcomeLabels, Counter>,
+    usage_settlements: Family<SettlementLabels, Counter>,
+    usage_open: Gauge,
     instances: Gauge,
 }
 
@@ -51,6 +53,12 @@ struct IntrospectionLabels {
     source: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SettlementLabels {
+    source: &'static str,
+    outcome: &'static str,
+}
+
 fn histogram() -> Histogram {
     Histogram::new(BUCKETS)
 }
@@ -68,6 +76,8 @@ impl Metrics {
         let introspection_calls = Family::default();
         let introspection_seconds = histogram();
         let lease_reports = Family::default();
+        let usage_settlements = Family::default();
+        let usage_open = Gauge::default();
         let instances = Gauge::default();
         let seconds = || Unit::Seconds;
         registry.register("requests", "Requests answered, by route and code", requests.clone());
@@ -109,6 +119,12 @@ impl Metrics {
             "Reports about shared limits, by how their store did",
             lease_reports.clone(),
         );
+        registry.register(
+            "usage_settlements",
+            "Settlements of AI calls, by the source of their numbers and what became of them",
+            usage_settlements.clone(),
+        );
+        registry.register("usage_open", "AI calls that are not settled yet", usage_open.clone());
         registry.register("instances", "Registered instances", instances.clone());
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The version that runs", Info::new(version));
@@ -122,6 +138,8 @@ impl Metrics {
             introspection_calls,
             introspection_seconds,
             lease_reports,
+            usage_settlements,
+            usage_open,
             instances,
         }
     }
@@ -152,6 +170,23 @@ impl Metrics {
     /// A node reported about shared limits, and their store did its part, or not.
     pub fn lease_report(&self, outcome: &'static str) {
         self.lease_reports.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// An AI call was settled with numbers from `source`.
+    pub fn settlement(&self, source: &'static str, outcome: &'static str) {
+        self.usage_settlements.get_or_create(&SettlementLabels { source, outcome }).inc();
+    }
+
+    /// The reaper closed so many AI calls.
+    pub fn reaped(&self, count: usize) {
+        let labels = SettlementLabels { source: "reaper", outcome: "accepted" };
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.usage_settlements.get_or_create(&labels).inc_by(count);
+    }
+
+    /// So many AI calls are not settled yet.
+    pub fn open_reservations(&self, count: i64) {
+        self.usage_open.set(count);
     }
 
     /// There are so many instances.
@@ -186,6 +221,9 @@ mod tests {
         metrics.connector_call("entered", Duration::from_millis(5));
         metrics.introspection("inactive", "cache");
         metrics.introspection_call("late", Duration::from_secs(2));
+        metrics.settlement("provider", "replaced");
+        metrics.reaped(2);
+        metrics.open_reservations(4);
         metrics.instances(3);
         let text = metrics.render();
         for line in [
@@ -196,6 +234,9 @@ mod tests {
             "kombi_exchange_introspections_total{outcome=\"inactive\",source=\"cache\"} 1",
             "kombi_exchange_introspection_calls_total{outcome=\"late\"} 1",
             "kombi_exchange_introspection_call_duration_seconds_count 1",
+            "kombi_exchange_usage_settlements_total{source=\"provider\",outcome=\"replaced\"} 1",
+            "kombi_exchange_usage_settlements_total{source=\"reaper\",outcome=\"accepted\"} 2",
+            "kombi_exchange_usage_open 4",
             "kombi_exchange_instances 3",
             "kombi_exchange_build_info{version=\"",
         ] {

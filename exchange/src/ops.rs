@@ -20,6 +20,7 @@ use crate::{
     metrics::{self, Metrics},
     registry,
     store::Store,
+    usage::Usage,
 };
 
 /// How long the database may take before it counts as not answering.
@@ -30,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Ops {
     /// The database.
     pub store: Store,
+    /// The ledger.
+    pub usage: Usage,
     /// The counters.
     pub metrics: Metrics,
     /// Whether the exchange is on its way out.
@@ -69,6 +72,9 @@ impl Ops {
         // Without an answer the last known number stands; /readyz says what is wrong.
         if let Ok(Ok(count)) = timeout(PATIENCE, registry::count(&self.store)).await {
             self.metrics.instances(count);
+        }
+        if let Ok(Some(open)) = timeout(PATIENCE, self.usage.open_count()).await {
+            self.metrics.open_reservations(open);
         }
         let mut response = text(StatusCode::OK, self.metrics.render());
         let media_type = HeaderValue::from_static(metrics::MEDIA_TYPE);

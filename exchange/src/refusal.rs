@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    Response, StatusCode,
+    Method, Response, StatusCode,
     header::{
         ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
     },
@@ -11,6 +11,7 @@ use hyper::{
 use kombi_spec::{
     code::Code,
     problem::{MEDIA_TYPE, Problem},
+    usage::reserve::{Budget, Exhausted},
 };
 
 /// Why a request does not get what it asked for.
@@ -22,10 +23,11 @@ pub struct Refusal {
     pub detail: String,
     /// What lies behind it; for the log only.
     pub cause: Option<String>,
+    /// The budget that is used up, where that is the reason.
+    pub budget: Option<Budget>,
+    /// The method that the route takes, where the request's was another.
+    pub allowed: Option<Method>,
 }
-
-/// The method that a route with `Allow` takes; all of them take the same.
-const ALLOWED: &str = "POST";
 
 /// When a client may try again after a 503, in seconds.
 const RETRY_AFTER_S: &str = "1";
@@ -34,7 +36,7 @@ impl Refusal {
     /// A refusal with `code`, because of `detail`.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), cause: None }
+        Self { code, detail: detail.into(), cause: None, budget: None, allowed: None }
     }
 
     /// The same refusal, with what lies behind it.
@@ -42,6 +44,20 @@ impl Refusal {
     pub fn because(mut self, cause: impl std::fmt::Display) -> Self {
         self.cause = Some(cause.to_string());
         self
+    }
+
+    /// The same refusal, because `budget` is used up.
+    #[must_use]
+    pub fn with_budget(self, budget: Budget) -> Self {
+        Self { budget: Some(budget), ..self }
+    }
+
+    /// The route takes the method `allowed` and no other.
+    #[must_use]
+    pub fn method_not_allowed(allowed: Method) -> Self {
+        let refusal =
+            Self::new(Code::MethodNotAllowed, format!("this is asked for with {allowed}"));
+        Self { allowed: Some(allowed), ..refusal }
     }
 
     /// The exchange itself failed, because of `cause`.
@@ -55,23 +71,42 @@ impl Refusal {
     pub fn to_response(&self, request_id: &str) -> Response<Full<Bytes>> {
         let detail = format!("{}. {}", self.detail, self.code.advice());
         let problem = Problem::new(self.code, detail, request_id);
+        let status = problem.status;
+        let body = match self.budget.clone() {
+            Some(budget) => serde_json::to_vec(&Exhausted { problem, budget }),
+            None => serde_json::to_vec(&problem),
+        };
         // A struct of strings and numbers always serialises.
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
-        let mut response = Response::new(Full::new(body.into()));
+        let mut response = Response::new(Full::new(body.unwrap_or_default().into()));
         *response.status_mut() =
-            StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        match problem.status {
+        match status {
             401 => headers.insert(WWW_AUTHENTICATE, challenge(self.code)),
-            405 => headers.insert(ALLOW, HeaderValue::from_static(ALLOWED)),
+            405 => headers.insert(ALLOW, self.allow()),
             // The rest of the request may still be on its way; it has no reader.
             408 | 413 => headers.insert(CONNECTION, HeaderValue::from_static("close")),
+            429 => headers.insert(RETRY_AFTER, self.retry_after()),
             503 => headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S)),
             _ => None,
         };
         response
+    }
+}
+
+impl Refusal {
+    /// The method that the route takes; most take this one.
+    fn allow(&self) -> HeaderValue {
+        let allowed = self.allowed.as_ref().map_or("POST", Method::as_str);
+        HeaderValue::from_str(allowed).unwrap_or(HeaderValue::from_static("POST"))
+    }
+
+    /// When the budget begins anew.
+    fn retry_after(&self) -> HeaderValue {
+        let s = self.budget.as_ref().map(|budget| budget.resets_in_s.max(1));
+        s.map_or(HeaderValue::from_static(RETRY_AFTER_S), HeaderValue::from)
     }
 }
 
@@ -106,9 +141,13 @@ mod tests {
         for code in Code::ALL {
             let response = Refusal::new(*code, "x").to_response("r");
             assert_eq!(response.status().as_u16(), code.status());
-            for (status, header) in
-                [(401, WWW_AUTHENTICATE), (405, ALLOW), (408, CONNECTION), (503, RETRY_AFTER)]
-            {
+            for (status, header) in [
+                (401, WWW_AUTHENTICATE),
+                (405, ALLOW),
+                (408, CONNECTION),
+                (429, RETRY_AFTER),
+                (503, RETRY_AFTER),
+            ] {
                 let there = response.headers().contains_key(&header);
                 assert!(code.status() != status || there, "{code:?} lacks {header}");
             }

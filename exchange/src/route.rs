@@ -5,11 +5,16 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Method, Request, Response, body::Incoming};
-use kombi_spec::{code::Code, introspection, lease, session::Origin};
+use kombi_spec::{
+    code::Code,
+    introspection, lease,
+    session::Origin,
+    usage::{report, reserve, settle},
+};
 
 use crate::{
     connector::Connector, instance::InstanceId, introspection::Introspection, leases::Leases,
-    metrics::Metrics, random, refusal::Refusal, session::Desk,
+    metrics::Metrics, random, refusal::Refusal, session::Desk, usage::Usage,
 };
 
 /// What a request leaves in the log, as far as it got.
@@ -33,6 +38,8 @@ pub struct Desks<C> {
     pub introspection: Introspection,
     /// The gate's own, about shared limits.
     pub leases: Leases,
+    /// The gate's own, about AI calls, and people's about what they used.
+    pub usage: Usage,
     /// Counts all of them.
     pub metrics: Metrics,
 }
@@ -46,20 +53,39 @@ enum Route {
     Introspection,
     /// What nodes hold of shared limits.
     Leases,
+    /// AI calls that want to leave.
+    Reservation,
+    /// AI calls that have ended.
+    Settlement,
+    /// What somebody used.
+    OwnUsage,
+    /// What everybody used.
+    Usage,
     /// Nothing.
     Unknown,
 }
 
 impl Route {
     fn of(path: &str) -> Self {
-        if path == introspection::PATH {
-            return Self::Introspection;
-        }
-        if path == lease::PATH {
-            return Self::Leases;
+        match path {
+            introspection::PATH => return Self::Introspection,
+            lease::PATH => return Self::Leases,
+            reserve::PATH => return Self::Reservation,
+            settle::PATH => return Self::Settlement,
+            report::MINE_PATH => return Self::OwnUsage,
+            report::ADMIN_PATH => return Self::Usage,
+            _ => {}
         }
         let id = path.strip_prefix("/sso/instances/").and_then(|p| p.strip_suffix("/session"));
         id.and_then(|id| InstanceId::parse(id).ok()).map_or(Self::Unknown, Self::Session)
+    }
+
+    /// The one method that it takes.
+    const fn method(&self) -> Method {
+        match self {
+            Self::OwnUsage | Self::Usage => Method::GET,
+            _ => Method::POST,
+        }
     }
 
     /// The route as a metric's label.
@@ -68,6 +94,10 @@ impl Route {
             Self::Session(_) => "sso_session",
             Self::Introspection => "gate_introspect",
             Self::Leases => "gate_leases",
+            Self::Reservation => "usage_reserve",
+            Self::Settlement => "usage_settle",
+            Self::OwnUsage => "me_usage",
+            Self::Usage => "admin_usage",
             Self::Unknown => "unknown",
         }
     }
@@ -83,21 +113,15 @@ pub async fn answer<C: Connector>(
     let method = request.method().clone();
     let mut trace = Trace::default();
     let outcome = match &route {
-        Route::Session(id) if method == Method::POST => {
-            desks.sessions.open_session(id, request, &mut trace).await
-        }
-        Route::Introspection if method == Method::POST => {
-            desks.introspection.introspect(request, &mut trace).await
-        }
-        Route::Leases if method == Method::POST => desks.leases.report(request, &mut trace).await,
-        Route::Session(_) => {
-            Err(Refusal::new(Code::MethodNotAllowed, "sessions are opened with POST"))
-        }
-        Route::Introspection => {
-            Err(Refusal::new(Code::MethodNotAllowed, "tokens are asked about with POST"))
-        }
-        Route::Leases => Err(Refusal::new(Code::MethodNotAllowed, "leases are reported with POST")),
         Route::Unknown => Err(Refusal::new(Code::NotFound, "the path names nothing")),
+        known if method != known.method() => Err(Refusal::method_not_allowed(known.method())),
+        Route::Session(id) => desks.sessions.open_session(id, request, &mut trace).await,
+        Route::Introspection => desks.introspection.introspect(request, &mut trace).await,
+        Route::Leases => desks.leases.report(request, &mut trace).await,
+        Route::Reservation => desks.usage.reserve(request, &mut trace).await,
+        Route::Settlement => desks.usage.settle(request, &mut trace).await,
+        Route::OwnUsage => desks.usage.mine(request, &mut trace).await,
+        Route::Usage => desks.usage.everybodys(request, &mut trace).await,
     };
     let request_id = trace.request_id.take().unwrap_or_else(random::request_id);
     let (response, refusal) = match outcome {
@@ -133,7 +157,7 @@ impl Route {
     fn instance(&self) -> Option<&str> {
         match self {
             Self::Session(id) => Some(id.as_str()),
-            Self::Introspection | Self::Leases | Self::Unknown => None,
+            _ => None,
         }
     }
 }
@@ -159,6 +183,11 @@ mod tests {
             ("/gate/introspect", Route::Introspection),
             ("/gate/leases", Route::Leases),
             ("/gate/leases/", Route::Unknown),
+            ("/gate/usage/reserve", Route::Reservation),
+            ("/gate/usage/settle", Route::Settlement),
+            ("/me/usage", Route::OwnUsage),
+            ("/admin/usage", Route::Usage),
+            ("/gate/usage", Route::Unknown),
             ("/gate/introspect/", Route::Unknown),
             ("/gate/Introspect", Route::Unknown),
             ("/sso/instances//session", Route::Unknown),

@@ -30,6 +30,7 @@ use crate::{
     spent,
     store::{Store, StoreError},
     time::UnixTime,
+    usage::{TermsError, Usage},
 };
 
 /// How long requests under way may take to finish once the exchange is asked to stop.
@@ -40,9 +41,6 @@ const OPS_GRACE: Duration = Duration::from_secs(1);
 
 /// How many scrapes and probes may be connected at once.
 const OPS_CONNECTIONS: u32 = 64;
-
-/// How often spent assertions are looked through for those that can be forgotten.
-const SWEEP: Duration = Duration::from_secs(60);
 
 /// The exchange does not start.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +60,9 @@ pub enum StartError {
     /// Its way to instances is.
     #[error(transparent)]
     Outbound(#[from] OutboundError),
+    /// Its plans or prices are.
+    #[error("{variable}: expected a file that can be used, found {0}", variable = .0.variable())]
+    Terms(#[from] TermsError),
 }
 
 /// An exchange that listens.
@@ -70,6 +71,8 @@ pub struct Server {
     ops: Listener,
     desks: Arc<Desks<Hook>>,
     view: Ops,
+    usage: Usage,
+    sweep: Duration,
     addresses: Addresses,
     _claim: Claim,
 }
@@ -102,6 +105,13 @@ impl Server {
         );
         let leases =
             Leases::new(verifier.clone(), config.leases, config.limits.body.time, metrics.clone());
+        let usage = Usage::open(
+            verifier.clone(),
+            store.clone(),
+            config.usage,
+            config.limits.body,
+            metrics.clone(),
+        )?;
         let sessions = Desk {
             verifier,
             registry,
@@ -116,11 +126,20 @@ impl Server {
         let (public, public_address) =
             bind(LISTEN, config.listen, config.max_connections, idle).await?;
         let (ops, ops_address) = bind(OPS_LISTEN, config.ops_listen, OPS_CONNECTIONS, idle).await?;
+        let desks = Desks {
+            sessions,
+            introspection,
+            leases,
+            usage: usage.clone(),
+            metrics: metrics.clone(),
+        };
         Ok(Self {
             public,
             ops,
-            desks: Arc::new(Desks { sessions, introspection, leases, metrics: metrics.clone() }),
-            view: Ops { store, metrics, stopping: Arc::default() },
+            desks: Arc::new(desks),
+            view: Ops { store, usage: usage.clone(), metrics, stopping: Arc::default() },
+            usage,
+            sweep: config.limits.sweep,
             addresses: Addresses { public: public_address, ops: ops_address },
             _claim: claim,
         })
@@ -132,13 +151,19 @@ impl Server {
         self.addresses
     }
 
+    /// What the operator may change while it serves.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.usage.clone()
+    }
+
     /// Serves until `stop`, then finishes what is under way.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
-        let Self { public, ops, desks, view, addresses, _claim } = self;
+        let Self { public, ops, desks, view, usage, sweep, addresses, _claim } = self;
         let Addresses { public: listen, ops: ops_listen } = addresses;
         tracing::info!(%listen, %ops_listen, version = env!("CARGO_PKG_VERSION"), "listening");
 
-        let sweeper = tokio::spawn(sweep(view.store.clone()));
+        let sweeper = tokio::spawn(keep_sweeping(view.store.clone(), usage, sweep));
         let stopping = Arc::clone(&view.stopping);
         let (ops_stop, ops_stopped) = oneshot::channel::<()>();
         let ops = tokio::spawn(ops.serve(
@@ -182,12 +207,13 @@ async fn announce(stop: impl Future<Output = ()>, stopping: Arc<AtomicBool>) {
     tracing::info!("stopping");
 }
 
-async fn sweep(store: Store) {
-    let mut ticks = interval(SWEEP);
+async fn keep_sweeping(store: Store, usage: Usage, every: Duration) {
+    let mut ticks = interval(every);
     loop {
         ticks.tick().await;
         if let Err(error) = spent::forget(&store, UnixTime::now()).await {
             tracing::error!(%error, "spent assertions were not swept");
         }
+        usage.sweep(UnixTime::now()).await;
     }
 }

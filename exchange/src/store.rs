@@ -1,8 +1,8 @@
-//! The database: SQLite in one file, one thread that writes and one that reads.
+//! The database: SQLite in one file, one thread that writes and two that read.
 //!
 //! What [`Store::write`] has answered is on disk: it survives a crash of the process and of the
 //! machine. The tables' meaning is with those who use them: [`crate::registry`],
-//! [`crate::links`], [`crate::spent`].
+//! [`crate::links`], [`crate::spent`], [`crate::usage`].
 
 mod thread;
 
@@ -18,13 +18,17 @@ use thread::{Done, Jobs};
 
 /// The schema, one step per version (`PRAGMA user_version`). A step that was released never
 /// changes; new ones are appended.
-const MIGRATIONS: [&str; 1] = [include_str!("store/0001_first.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("store/0001_first.sql"), include_str!("store/0002_usage.sql")];
 
 /// The version that they lead to.
 const NEWEST: u32 = MIGRATIONS.len() as u32;
 
 /// How long to wait for another process (`instance add`) that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How many prepared statements a connection keeps: all that there are.
+const STATEMENTS: usize = 64;
 
 /// How long to wait before trying again to open a database that is busy.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -60,6 +64,7 @@ impl StoreError {
 pub struct Store {
     writer: Jobs,
     reader: Jobs,
+    long_reader: Jobs,
 }
 
 impl Store {
@@ -87,10 +92,20 @@ impl Store {
         writer.pragma_update(None, "foreign_keys", true)?;
         migrate(&mut writer)?;
 
-        let reader = Connection::open(path)?;
-        reader.busy_timeout(BUSY_TIMEOUT)?;
-        reader.pragma_update(None, "query_only", true)?;
-        Ok(Self { writer: thread::writer(writer), reader: thread::reader(reader) })
+        let reader = || {
+            let reader = Connection::open(path)?;
+            reader.busy_timeout(BUSY_TIMEOUT)?;
+            reader.pragma_update(None, "query_only", true)?;
+            reader.set_prepared_statement_cache_capacity(STATEMENTS);
+            Ok::<_, StoreError>(reader)
+        };
+        let (reader, long_reader) = (reader()?, reader()?);
+        writer.set_prepared_statement_cache_capacity(STATEMENTS);
+        Ok(Self {
+            writer: thread::writer(writer),
+            reader: thread::reader(reader),
+            long_reader: thread::reader(long_reader),
+        })
     }
 
     /// Runs `work` in the next transaction and answers once that is committed. If `work` fails,
@@ -116,6 +131,18 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         submit(&self.reader, work).await
+    }
+
+    /// Does the same for what takes long, such as a report: nobody's login waits for it.
+    pub async fn read_long<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        submit(&self.long_reader, work).await
     }
 
     /// Whether reading and writing work.

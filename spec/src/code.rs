@@ -167,6 +167,12 @@ codes! {
     /// The exchange's store does not answer, so it cannot say what is left of a shared limit.
     LeasesUnavailable = "leases_unavailable", 503, "shared limits are not available",
         "The gates go on with what they hold; the operator finds the reason in the exchange's log.";
+    /// The query is not one that the resource understands.
+    QueryMalformed = "query_malformed", 400, "the query cannot be read",
+        "Send the query that the API description asks for.";
+    /// The report would have more rows than anybody gets at once.
+    ReportTooLarge = "report_too_large", 422, "the report is too large",
+        "Ask for fewer days, for one person or model, or tell less apart.";
 
     /// There is no such resource.
     NotFound = "not_found", 404, "there is nothing here",

@@ -11,7 +11,11 @@
 //! ([`crate::introspection`]), one such assertion is good for any number of calls until it
 //! expires: both steps are idempotent, and whoever reads the assertion on its way can read the
 //! answer, too. Where no ledger is configured, both answer `usage_not_configured` (501).
+//!
+//! What is in the ledger is read as a [`report`], and billed from its outbox ([`meter`]).
 
+pub mod meter;
+pub mod report;
 pub mod reserve;
 pub mod settle;
 pub mod trace;

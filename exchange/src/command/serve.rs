@@ -20,7 +20,14 @@ pub async fn run(args: &ServeArgs, data: PathBuf) -> Result<(), Failure> {
     let no_signals = |error| Failure::Other(format!("signals cannot be received: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
     let server = Server::bind(config).await?;
+    let usage = server.usage();
+    let reloading = tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            usage.reload();
+        }
+    });
     let told_to_stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -28,5 +35,6 @@ pub async fn run(args: &ServeArgs, data: PathBuf) -> Result<(), Failure> {
         }
     };
     server.serve(told_to_stop).await;
+    reloading.abort();
     Ok(())
 }

@@ -41,6 +41,7 @@ pub(crate) fn run(mut command: Command) -> (Option<i32>, String, String) {
 pub(crate) struct Serving {
     child: Child,
     pub(crate) listen: SocketAddr,
+    pub(crate) ops: SocketAddr,
     rest: Option<JoinHandle<Vec<String>>>,
 }
 
@@ -59,8 +60,13 @@ impl Serving {
             .expect("it ended before it listened");
         // Somebody must read on, or the process would stop at a full pipe.
         let rest = std::thread::spawn(move || lines.map_while(Result::ok).collect());
-        let listen = listening["listen"].as_str().unwrap().parse().unwrap();
-        Self { child, listen, rest: Some(rest) }
+        let address = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
+        Self { child, listen: address("listen"), ops: address("ops_listen"), rest: Some(rest) }
+    }
+
+    /// The process's id.
+    pub(crate) fn id(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
     }
 
     /// Ends it as `kill -9` does; what it had logged since it began to listen.

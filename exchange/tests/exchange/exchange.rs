@@ -52,6 +52,7 @@ impl Exchange {
             instance_timeout: Duration::from_secs(2),
             introspection: None,
             leases: Arc::new(Local::new()),
+            usage: None,
             max_connections: 256,
             limits: Limits::default(),
             lookup: system_lookup,

@@ -10,6 +10,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use kombi_exchange::assertion::GateKey;
 use kombi_spec::assertion::{Assertion, EXCHANGE_AUDIENCE, ISSUER, LIFETIME_S, TYP};
 use ring::signature::{Ed25519KeyPair, KeyPair};
+use serde::Serialize;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
@@ -34,8 +35,13 @@ impl Gate {
     }
 
     pub(crate) fn sign(&self, claims: &Assertion) -> String {
+        self.seal(TYP, claims)
+    }
+
+    /// Signs anything, as `typ`.
+    pub(crate) fn seal(&self, typ: &str, claims: &impl Serialize) -> String {
         let mut header = Header::new(Algorithm::EdDSA);
-        header.typ = Some(TYP.to_owned());
+        header.typ = Some(typ.to_owned());
         header.kid = Some(GateKey::parse(&self.public()).unwrap().id().to_owned());
         let prefix = URL_SAFE_NO_PAD.decode("MC4CAQAwBQYDK2VwBCIEIA").unwrap();
         let key = EncodingKey::from_ed_der(&[prefix.as_slice(), &self.seed].concat());

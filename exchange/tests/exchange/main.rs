@@ -8,6 +8,7 @@ mod exchange;
 mod gate;
 mod instance;
 mod issuer;
+mod ledger;
 
 mod assertions;
 mod command_line;
@@ -21,3 +22,6 @@ mod limits;
 mod logins;
 mod operations;
 mod reach;
+mod usage;
+mod usage_process;
+mod usage_reports;

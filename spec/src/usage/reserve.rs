@@ -44,7 +44,7 @@ pub struct ReserveRequest {
     /// The tokens of the input, estimated.
     pub input_tokens: u64,
     /// The most tokens of output, for each choice, if the client or the gate sets a limit. Without
-    /// one, the exchange takes the most that the plan allows or the model can put out.
+    /// one, the exchange takes the most that the plan allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output_tokens: Option<u64>,
     /// How many choices are asked for (`n`); 0 where there is no output (embeddings).

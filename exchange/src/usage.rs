@@ -1,0 +1,245 @@
+//! The ledger of AI usage: `POST /gate/usage/reserve` and `/settle` from the gate, and reports for
+//! people. See [`kombi_spec::usage`].
+//!
+//! A call reads from top to bottom in `reserve` and `settle`. What SQLite must know is in `row`,
+//! `budget`, `outbox` and `report`; everything else would be the same on another database.
+
+mod budget;
+mod call;
+mod file;
+mod ledger;
+pub(crate) mod outbox;
+mod period;
+mod plan;
+mod price;
+#[cfg(test)]
+mod property;
+mod provider;
+pub(crate) mod replay;
+pub(crate) mod report;
+mod reports;
+mod reserve;
+mod row;
+mod settle;
+mod terms;
+mod tokens;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Request, Response,
+    body::Body,
+    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+};
+use kombi_spec::{
+    code::Code,
+    usage::{
+        reserve::{MAX_BYTES as MAX_RESERVE_BYTES, Reservation, ReserveRequest},
+        settle::{
+            MAX_BYTES as MAX_SETTLE_BYTES, MAX_SETTLEMENTS, Outcome, SettleAnswer, SettleRequest,
+            Settlement,
+        },
+    },
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    assertion::{self, Verifier},
+    body::{self, BodyLimits},
+    metrics::Metrics,
+    refusal::Refusal,
+    route::Trace,
+    store::Store,
+    time::UnixTime,
+};
+
+use ledger::Ledger;
+use reserve::Wanted;
+use settle::Settling;
+
+pub use file::Mistake;
+pub use ledger::Settings;
+pub use provider::{NoAccess, PREFIX as PROVIDER_PREFIX, Providers};
+pub use report::{Question, Unclear};
+pub use terms::{PLANS, PRICES, Terms, TermsError, TermsFiles};
+
+/// The desk where usage is written down and read.
+#[derive(Clone)]
+pub struct Usage {
+    verifier: Verifier,
+    ledger: Option<Arc<Ledger>>,
+    body: BodyLimits,
+    metrics: Metrics,
+}
+
+impl Usage {
+    /// Keeps a ledger in `store`, if there are settings for one, for whoever `verifier` knows as
+    /// the gate.
+    pub fn open(
+        verifier: Verifier,
+        store: Store,
+        settings: Option<Settings>,
+        body: BodyLimits,
+        metrics: Metrics,
+    ) -> Result<Self, TermsError> {
+        let ledger = settings.map(|settings| Ledger::open(store, settings)).transpose()?;
+        Ok(Self { verifier, ledger: ledger.map(Arc::new), body, metrics })
+    }
+
+    /// Lets a call leave, or not.
+    pub async fn reserve<B>(
+        &self,
+        request: Request<B>,
+        trace: &mut Trace,
+    ) -> Result<Response<Full<Bytes>>, Refusal>
+    where
+        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
+        let body = self.asked_by_the_gate(request, MAX_RESERVE_BYTES, trace).await?;
+        let ledger = self.ledger()?;
+        let wanted = parse::<ReserveRequest>(&body)?;
+        let wanted = Wanted::parse(wanted)
+            .map_err(|unfit| Refusal::new(Code::BodyMalformed, unfit.to_string()))?;
+        trace.request_id = Some(wanted.id.request_id.clone());
+        trace.subject = Some(wanted.call.subject.clone());
+        let authorization = ledger.providers.authorization(&wanted.call.provider);
+        let authorization = authorization.ok_or_else(|| {
+            Refusal::new(Code::ProviderNotConfigured, "the exchange has no key for the provider")
+        })?;
+        let reservation = format!("{}.{}", wanted.id.request_id, wanted.id.attempt);
+        let reserved = ledger.reserve(wanted, UnixTime::now()).await.map_err(Refusal::internal)?;
+        answered(&Reservation {
+            reservation,
+            authorization,
+            settle_within_s: ledger.longest_call.as_secs(),
+            remaining: reserved?,
+        })
+    }
+
+    /// Writes down what calls have used.
+    pub async fn settle<B>(
+        &self,
+        request: Request<B>,
+        trace: &mut Trace,
+    ) -> Result<Response<Full<Bytes>>, Refusal>
+    where
+        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
+        let body = self.asked_by_the_gate(request, MAX_SETTLE_BYTES, trace).await?;
+        let ledger = self.ledger()?;
+        let SettleRequest { settlements } = parse::<SettleRequest<&RawValue>>(&body)?;
+        if settlements.is_empty() || settlements.len() > MAX_SETTLEMENTS {
+            let detail = format!("settlements: expected 1 to {MAX_SETTLEMENTS} of them");
+            return Err(Refusal::new(Code::BodyMalformed, detail));
+        }
+        let read: Vec<Option<Settling>> = settlements.iter().map(|one| settling(one)).collect();
+        let ended: Vec<Settling> = read.iter().flatten().cloned().collect();
+        let settled = ledger.settle(ended.clone(), UnixTime::now()).await;
+        let settled = settled.map_err(Refusal::internal)?;
+        for (ended, outcome) in ended.iter().zip(&settled) {
+            self.metrics.settlement(ended.ended.source.as_str(), outcome.as_str());
+        }
+        let mut settled = settled.into_iter();
+        let outcome = |read: &Option<Settling>| read.as_ref().and_then(|_| settled.next());
+        let outcomes =
+            read.iter().map(outcome).map(|outcome| outcome.unwrap_or(Outcome::Malformed));
+        answered(&SettleAnswer { outcomes: outcomes.collect() })
+    }
+
+    /// Closes what nobody settled, and fills the outbox.
+    pub async fn sweep(&self, now: UnixTime) {
+        let Some(ledger) = &self.ledger else { return };
+        match ledger.sweep(now).await {
+            Ok(swept) => {
+                self.metrics.reaped(swept.reaped);
+                if swept.reaped > 0 {
+                    let reaped = swept.reaped;
+                    tracing::warn!(reaped, "calls that nobody settled were closed");
+                }
+            }
+            Err(error) => tracing::error!(%error, "the ledger was not swept"),
+        }
+    }
+
+    /// Reads plans and prices again.
+    pub fn reload(&self) {
+        let Some(ledger) = &self.ledger else { return };
+        match ledger.reload() {
+            Ok(()) => tracing::info!("plans and prices were read again"),
+            Err(error) => {
+                let variable = error.variable();
+                tracing::error!(variable, %error, "plans and prices stay as they were");
+            }
+        }
+    }
+
+    /// How many calls are not settled yet, if there is a ledger.
+    pub async fn open_count(&self) -> Option<i64> {
+        self.ledger.as_ref()?.open_count().await.ok()
+    }
+
+    fn ledger(&self) -> Result<&Ledger, Refusal> {
+        self.ledger.as_deref().ok_or_else(|| {
+            Refusal::new(Code::UsageNotConfigured, "the exchange keeps no ledger of usage")
+        })
+    }
+
+    /// The body of a request that the gate makes for itself. Its assertion is not spent: see the
+    /// contract.
+    async fn asked_by_the_gate<B>(
+        &self,
+        request: Request<B>,
+        bytes: usize,
+        trace: &mut Trace,
+    ) -> Result<Bytes, Refusal>
+    where
+        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
+        let (head, body) = request.into_parts();
+        let body = body::read(body, BodyLimits { bytes, ..self.body }).await?;
+        let jwt = assertion::presented(&head.headers)?;
+        let (method, path) = (head.method.as_str(), head.uri.path());
+        let assertion = self.verifier.verify(jwt, method, path, UnixTime::now())?;
+        trace.request_id = Some(assertion.jti.clone());
+        trace.subject = Some(assertion.sub.clone());
+        assertion::of_the_gate(&assertion)?;
+        Ok(body)
+    }
+}
+
+/// One settlement, or a line in the log that says why it is none.
+fn settling(one: &RawValue) -> Option<Settling> {
+    let read = serde_json::from_str::<Settlement>(one.get());
+    let problem = match read.map(Settling::parse) {
+        Ok(Ok(settling)) => return Some(settling),
+        Ok(Err(unfit)) => unfit.to_string(),
+        // Without what was found, which is not for the log.
+        Err(error) => format!("no settlement from column {} on", error.column()),
+    };
+    tracing::error!(problem, "a settlement cannot be read, and its numbers are lost");
+    None
+}
+
+fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|error| {
+        let place = format!("{}:{}", error.line(), error.column());
+        let detail = format!("the body is not what is asked for here, from {place} on");
+        Refusal::new(Code::BodyMalformed, detail)
+    })
+}
+
+fn answered(answer: &impl Serialize) -> Result<Response<Full<Bytes>>, Refusal> {
+    let body = serde_json::to_vec(answer).map_err(Refusal::internal)?;
+    Ok(response(body, "application/json"))
+}
+
+fn response(body: impl Into<Bytes>, media_type: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
