@@ -7,7 +7,7 @@ use std::{cell::Cell, time::Duration};
 
 use kombi_gate_core::{
     request::Head,
-    step::{HttpCall, HttpOutcome, SetHeader},
+    step::{HttpCall, HttpOutcome},
     time::UnixTime,
 };
 use proxy_wasm::{
@@ -92,18 +92,33 @@ pub(crate) fn on_behalf_of(context_id: u32, root_id: u32, f: impl FnOnce()) {
 
 /// The host's clock. On Kong it advances in steps of about 1 ms, between callbacks only.
 pub(crate) fn now() -> UnixTime {
-    let ms = hostcalls::get_current_time()
-        .ok()
-        .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
-        .and_then(|since| u64::try_from(since.as_millis()).ok());
-    // A host without a clock: at the end of time every token has expired.
-    UnixTime::from_millis(ms.unwrap_or(u64::MAX))
+    clock().now()
 }
 
-/// The host's clock as fine as it goes, to tell how long something took.
-pub(crate) fn stopwatch() -> Duration {
+/// What the host's clock shows, as fine as it goes: to tell how long something took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reading(Option<Duration>);
+
+/// Reads the host's clock.
+pub(crate) fn clock() -> Reading {
     let time = hostcalls::get_current_time().ok();
-    time.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default()
+    Reading(time.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok()))
+}
+
+impl Reading {
+    /// The moment. A host without a clock: at the end of time every token has expired.
+    pub(crate) fn now(self) -> UnixTime {
+        let ms = self.0.map(|since| {
+            since.as_secs().saturating_mul(1000).saturating_add(since.subsec_millis().into())
+        });
+        UnixTime::from_millis(ms.unwrap_or(u64::MAX))
+    }
+
+    /// The microseconds since `earlier`; none if the clock was set back.
+    pub(crate) fn micros_since(self, earlier: Self) -> u64 {
+        let (Some(now), Some(earlier)) = (self.0, earlier.0) else { return 0 };
+        u64::try_from(now.saturating_sub(earlier).as_micros()).unwrap_or(u64::MAX)
+    }
 }
 
 /// The head of the request in on_http_request_headers; `None` if the host does not tell it.
@@ -111,39 +126,19 @@ pub(crate) fn stopwatch() -> Duration {
 /// Every header's name must be seen, to find reserved ones in any spelling. That takes the whole
 /// map; with it at hand, asking for single headers as well would only cost more.
 pub(crate) fn request_head() -> Option<Head> {
-    let mut head = Head::default();
-    let mut forwarded_id = None;
-    let pairs = headers::pairs(MapType::HttpRequestHeaders)?;
-    for (name, value) in pairs.iter() {
-        match name {
-            b":method" => head.method = String::from_utf8_lossy(value).into_owned(),
-            b":path" => {
-                let path = value.split(|byte| *byte == b'?').next().unwrap_or_default();
-                head.path = String::from_utf8_lossy(path).into_owned();
-            }
-            _ if name.starts_with(b":") => {}
-            _ => {
-                if name == b"x-request-id" {
-                    forwarded_id = Some(value.to_vec());
-                }
-                head.headers.push((name.to_vec(), value.to_vec()));
-            }
-        }
+    let fields = headers::fields(MapType::HttpRequestHeaders)?;
+    let id = kong_request_id();
+    if KIND.get() == Some(Kind::Kong) {
+        Head::read(fields, Some(String::from_utf8(id?).ok()?))
+    } else {
+        // Envoy's connection manager replaces the `X-Request-Id` that a client sent.
+        Head::read(fields, None)
     }
-    // Kong's id is its own; on Envoy the connection manager replaces what a client sent.
-    let kong_id = kong_request_id();
-    let id = if KIND.get() == Some(Kind::Kong) { kong_id } else { forwarded_id };
-    head.request_id = String::from_utf8(id?).ok().filter(|id| !id.is_empty())?;
-    Some(head)
 }
 
 /// Sets a request header. The core sends visible ASCII only.
-pub(crate) fn set_request_header(header: &SetHeader) -> Result<(), Status> {
-    hostcalls::set_map_value_bytes(
-        MapType::HttpRequestHeaders,
-        header.name,
-        Some(header.value.as_bytes()),
-    )
+pub(crate) fn set_request_header(name: &str, value: &str) -> Result<(), Status> {
+    hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value.as_bytes()))
 }
 
 /// Makes `call`, to be answered in on_http_call_response. Returns the call's token.

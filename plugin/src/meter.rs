@@ -1,6 +1,10 @@
 //! What the filter counts: every name of a metric is here.
 
-use std::{cell::RefCell, collections::BTreeMap, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    time::Duration,
+};
 
 use kombi_gate_core::{cache::CacheCounts, keys::KeyCounts, limit::lease::LeaseCounts};
 use kombi_spec::code::Code;
@@ -23,44 +27,52 @@ pub(crate) enum Outcome {
     WouldRefuse(Code),
 }
 
-/// The metrics of one route, each defined when it is first needed.
-#[derive(Default)]
-struct Route {
-    passed: Option<Metric>,
-    refused: BTreeMap<&'static str, Metric>,
-    would_refuse: BTreeMap<&'static str, Metric>,
-    added: Option<Metric>,
+/// The metrics of one route. Those that every request needs are kept; a metric is defined when it
+/// is first needed.
+pub(crate) struct RouteMeter {
+    route: String,
+    passed: Cell<Option<Metric>>,
+    added: Cell<Option<Metric>>,
 }
 
 thread_local! {
-    static ROUTES: RefCell<BTreeMap<String, Route>> = const { RefCell::new(BTreeMap::new()) };
+    static ROUTES: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
 }
 
-/// A request on `route` was decided, `added` after it came.
-pub(crate) fn decided(route: &str, outcome: Outcome, added: Duration) {
-    ROUTES.with_borrow_mut(|routes| {
-        let room = routes.len() < MOST_ROUTES || routes.contains_key(route);
-        let route = if room { route } else { OTHER_ROUTES };
-        if !routes.contains_key(route) {
-            routes.insert(route.to_owned(), Route::default());
-        }
-        let Some(metrics) = routes.get_mut(route) else { return };
-        let count = |name, code| Metric::counter(name, &[("route", route), ("code", code)]);
-        let Route { passed, refused, would_refuse, .. } = metrics;
-        match outcome {
-            Outcome::Passed => passed.get_or_insert_with(|| count("requests_total", "ok")),
-            Outcome::Refused(code) => refused
-                .entry(code.as_str())
-                .or_insert_with(|| count("requests_total", code.as_str())),
-            Outcome::WouldRefuse(code) => would_refuse
-                .entry(code.as_str())
-                .or_insert_with(|| count("would_refuse_total", code.as_str())),
-        }
-        .add(1);
-        let histogram = || Metric::histogram("added_microseconds", &[("route", route)]);
-        let added = u64::try_from(added.as_micros()).unwrap_or(u64::MAX);
-        metrics.added.get_or_insert_with(histogram).record(added);
-    });
+impl RouteMeter {
+    /// The metrics of the route called `name`.
+    pub(crate) fn new(name: &str) -> Self {
+        let route = ROUTES.with_borrow_mut(|routes| {
+            if routes.len() >= MOST_ROUTES && !routes.contains(name) {
+                return OTHER_ROUTES;
+            }
+            routes.insert(name.to_owned());
+            name
+        });
+        Self { route: route.to_owned(), passed: Cell::default(), added: Cell::default() }
+    }
+
+    /// A request was decided, so many microseconds after it came.
+    pub(crate) fn decided(&self, outcome: &Outcome, added_us: u64) {
+        let metric = match outcome {
+            Outcome::Passed => kept(&self.passed, || self.count("requests_total", "ok")),
+            Outcome::Refused(code) => self.count("requests_total", code.as_str()),
+            Outcome::WouldRefuse(code) => self.count("would_refuse_total", code.as_str()),
+        };
+        metric.add(1);
+        let histogram = || Metric::histogram("added_microseconds", &[("route", &self.route)]);
+        kept(&self.added, histogram).record(added_us);
+    }
+
+    fn count(&self, name: &str, code: &str) -> Metric {
+        Metric::counter(name, &[("route", &self.route), ("code", code)])
+    }
+}
+
+fn kept(cell: &Cell<Option<Metric>>, define: impl FnOnce() -> Metric) -> Metric {
+    let metric = cell.get().unwrap_or_else(define);
+    cell.set(Some(metric));
+    metric
 }
 
 /// What happened to keys.

@@ -16,13 +16,26 @@ use proxy_wasm::{
 };
 
 use crate::{
-    host, log,
-    meter::{self, Outcome},
+    host::{self, Reading},
+    log,
+    meter::{Outcome, RouteMeter},
     worker,
 };
 
 /// A pause that was shorter was none: the server that should take a moment did not.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+
+/// A configured route.
+pub(crate) struct Route {
+    pub(crate) gate: Rc<Gate>,
+    meter: RouteMeter,
+}
+
+impl Route {
+    pub(crate) fn new(gate: Gate) -> Self {
+        Self { meter: RouteMeter::new(gate.name()), gate: Rc::new(gate) }
+    }
+}
 
 /// A request on one route.
 pub(crate) struct Request {
@@ -32,9 +45,9 @@ pub(crate) struct Request {
 /// What is known of a request.
 pub(crate) struct State {
     context_id: u32,
-    gate: Rc<Gate>,
+    route: Rc<Route>,
     passage: Option<Passage>,
-    began: Duration,
+    began: Reading,
     /// Whether the request may go on.
     passes: bool,
     /// What the call under way is for.
@@ -60,15 +73,14 @@ enum Next {
 }
 
 impl Request {
-    pub(crate) fn new(gate: Rc<Gate>, context_id: u32) -> Self {
-        let awaited = Awaited::Answer;
+    pub(crate) fn new(route: Rc<Route>, context_id: u32) -> Self {
         let state = State {
             context_id,
-            gate,
+            route,
             passage: None,
-            began: Duration::ZERO,
+            began: Reading::default(),
             passes: false,
-            awaited,
+            awaited: Awaited::Answer,
         };
         Self { state: Rc::new(RefCell::new(state)) }
     }
@@ -147,7 +159,11 @@ impl State {
     fn decide(&mut self, step: Step) -> Next {
         match step {
             Step::Forward(forward) => {
-                let set = forward.headers.iter().try_for_each(host::set_request_header);
+                let set = self.passage.as_ref().map_or(Ok(()), |passage| {
+                    passage
+                        .headers(&forward)
+                        .try_for_each(|(name, value)| host::set_request_header(name, value))
+                });
                 Next::Decided(match set {
                     Ok(()) => {
                         self.passes = true;
@@ -188,14 +204,14 @@ impl State {
     }
 
     fn wait_at(&self) -> Option<&str> {
-        self.gate.key_terms()?.wait_at.as_deref()
+        self.route.gate.key_terms()?.wait_at.as_deref()
     }
 
     /// Tells of a request that passes; in shadow mode maybe one that should not.
     fn forwarded(&self, would_refuse: Option<&Refusal>) {
         let Some(refusal) = would_refuse else { return self.count(Outcome::Passed) };
         self.count(Outcome::WouldRefuse(refusal.code));
-        log::would_refuse(refusal, self.gate.name(), self.request_id());
+        log::would_refuse(refusal, self.route.gate.name(), self.request_id());
     }
 
     fn request_id(&self) -> &str {
@@ -204,7 +220,7 @@ impl State {
 
     fn answer(&self, reply: &Reply) -> Action {
         self.count(Outcome::Refused(reply.refusal.code));
-        log::refused(&reply.refusal, self.gate.name(), self.request_id());
+        log::refused(&reply.refusal, self.route.gate.name(), self.request_id());
         let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         // A refusal that cannot be sent still stops the request.
         let _ = hostcalls::send_http_response(reply.status.into(), headers, Some(&reply.body));
@@ -222,8 +238,8 @@ impl State {
 
     /// Counts the decision.
     fn count(&self, outcome: Outcome) {
-        let added = host::stopwatch().saturating_sub(self.began);
-        meter::decided(self.gate.name(), outcome, added);
+        let added_us = host::clock().micros_since(self.began);
+        self.route.meter.decided(&outcome, added_us);
     }
 }
 
@@ -240,12 +256,14 @@ impl HttpContext for Request {
     fn on_http_request_headers(&mut self, _header_count: usize, _end_of_stream: bool) -> Action {
         let step = {
             let mut state = self.state.borrow_mut();
-            state.began = host::stopwatch();
+            state.began = host::clock();
             let Some(head) = host::request_head() else {
                 return state.refuse("the request's headers or id could not be read");
             };
-            let gate = Rc::clone(&state.gate);
-            let (passage, step) = worker::with_moment(|moment| Passage::begin(gate, head, moment));
+            let gate = Rc::clone(&state.route.gate);
+            let (passage, step) = worker::with_moment_at(state.began.now(), |moment| {
+                Passage::begin(gate, head, moment)
+            });
             state.passage = Some(passage);
             step
         };
@@ -263,7 +281,8 @@ impl HttpContext for Request {
     }
 
     fn on_log(&mut self) {
-        if let Some(passage) = self.state.borrow_mut().passage.as_mut() {
+        let mut state = self.state.borrow_mut();
+        if let Some(passage) = state.passage.as_mut().filter(|passage| passage.waits()) {
             worker::with_moment(|moment| passage.end(moment));
         }
     }

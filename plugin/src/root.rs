@@ -24,7 +24,7 @@ use proxy_wasm::{
 
 use crate::{
     host, log,
-    request::{Request, State, Woken, not_made},
+    request::{Request, Route, State, Woken, not_made},
     worker,
 };
 
@@ -35,7 +35,7 @@ const TICK: Duration = Duration::from_millis(250);
 /// The root context of one configured route.
 pub(crate) struct Root {
     context_id: u32,
-    gate: Option<Rc<Gate>>,
+    route: Option<Rc<Route>>,
     /// Calls under way, by their token.
     calls: BTreeMap<u32, Caller>,
     /// Fetches that go on at the next tick: a call made from the callback of a root context's
@@ -60,7 +60,7 @@ impl Root {
     pub(crate) fn new(context_id: u32) -> Self {
         Self {
             context_id,
-            gate: None,
+            route: None,
             calls: BTreeMap::new(),
             due: Vec::new(),
             tended_at: None,
@@ -112,8 +112,8 @@ impl Root {
     }
 
     fn advance(&mut self, claim: &Claim, mut fetch: KeyFetch, outcome: HttpOutcome) {
-        let Some(gate) = self.gate.clone() else { return };
-        let Some(terms) = gate.key_terms() else { return };
+        let Some(route) = self.route.clone() else { return };
+        let Some(terms) = route.gate.key_terms() else { return };
         match fetch.advance(outcome) {
             Ok(Progress::Call(call)) => self.due.push((claim.clone(), fetch, call)),
             Ok(Progress::Done(fetched)) => {
@@ -174,20 +174,20 @@ impl RootContext for Root {
             // Without a tick, keys are fetched when a request needs them.
             let _ = hostcalls::set_tick_period(TICK);
         }
-        self.gate = Some(Rc::new(gate));
+        self.route = Some(Rc::new(Route::new(gate)));
         true
     }
 
     fn on_tick(&mut self) {
-        let Some(gate) = self.gate.clone() else { return };
+        let Some(route) = self.route.clone() else { return };
         for (claim, fetch, call) in std::mem::take(&mut self.due) {
             self.fetch(claim, fetch, &call);
         }
         // Until a request has found out what this host has, nothing is fetched: no worker would
         // know of the others.
         if host::is_known() {
-            self.tend(&gate);
-            self.report(&gate);
+            self.tend(&route.gate);
+            self.report(&route.gate);
             self.wake();
         }
     }
@@ -198,8 +198,8 @@ impl RootContext for Root {
             let _ = hostcalls::set_tick_period(host::FAST_TICK);
         }
         // An empty configuration is unusable, so a route that was never configured refuses.
-        let gate = self.gate.clone().unwrap_or_else(|| Rc::new(Gate::new(b"")));
-        Some(Box::new(Request::new(gate, context_id)))
+        let route = self.route.clone().unwrap_or_else(|| Rc::new(Route::new(Gate::new(b""))));
+        Some(Box::new(Request::new(route, context_id)))
     }
 
     fn get_type(&self) -> Option<ContextType> {

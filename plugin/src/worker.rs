@@ -5,7 +5,10 @@ use std::{
     rc::{Rc, Weak},
 };
 
-use kombi_gate_core::worker::{Moment, Worker};
+use kombi_gate_core::{
+    time::UnixTime,
+    worker::{Moment, Worker},
+};
 
 use crate::{host, meter, request::State};
 
@@ -15,10 +18,15 @@ thread_local! {
     static WAITING: RefCell<Vec<Weak<RefCell<State>>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs `f` on what the worker knows now. `f` calls the host for nothing but the zone, which
-/// never calls back, so it cannot come here again.
+/// Runs `f` on what the worker knows now.
 pub(crate) fn with_moment<T>(f: impl FnOnce(&mut Moment<'_>) -> T) -> T {
-    let (zone, now) = (host::zone(), host::now());
+    with_moment_at(host::now(), f)
+}
+
+/// Runs `f` on what the worker knows `now`. `f` calls the host for nothing but the zone, which
+/// never calls back, so it cannot come here again.
+pub(crate) fn with_moment_at<T>(now: UnixTime, f: impl FnOnce(&mut Moment<'_>) -> T) -> T {
+    let zone = host::zone();
     WORKER.with_borrow_mut(|worker| f(&mut Moment { worker, zone, now }))
 }
 

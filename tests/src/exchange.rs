@@ -8,7 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use kombi_gate_core::{assertion::Signer, identity::Identity, request::Head, time::UnixTime};
+use kombi_gate_core::{
+    assertion::Signer,
+    identity::Identity,
+    request::{Fields, Head},
+    time::UnixTime,
+};
 use kombi_spec::assertion::EXCHANGE_AUDIENCE;
 use reqwest::Url;
 use serde::Deserialize;
@@ -149,12 +154,10 @@ impl Exchange {
     /// An assertion for `POST url` in the name of `sub`, as the gate would make it.
     pub fn assertion(&self, sub: &str, url: &str) -> Result<String> {
         let identity = Identity { subject: sub.to_owned(), ..Identity::default() };
-        let head = Head {
-            method: "POST".to_owned(),
-            path: url.parse::<Url>()?.path().to_owned(),
-            request_id: format!("{:x}", NEXT_ID.fetch_add(1, Ordering::Relaxed)),
-            headers: Vec::new(),
-        };
+        let url: Url = url.parse()?;
+        let fields = Fields::new(&[(":method", "POST"), (":path", url.path())]);
+        let request_id = format!("{:x}", NEXT_ID.fetch_add(1, Ordering::Relaxed));
+        let head = Head::read(fields, Some(request_id)).context("a request has an id")?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         Signer::new(self.installed.signing_key(), EXCHANGE_AUDIENCE.to_owned(), true)?
             .sign(&identity, &head, UnixTime::from_secs(now))

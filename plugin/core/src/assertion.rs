@@ -39,9 +39,9 @@ impl Signer {
             sub: identity.subject.clone(),
             iat: now.as_secs(),
             exp: now.as_secs().saturating_add(LIFETIME_S),
-            jti: head.request_id.clone(),
-            htm: bound_to(&head.method),
-            htp: bound_to(&head.path),
+            jti: head.request_id().to_owned(),
+            htm: bound_to(head.method()),
+            htp: bound_to(&head.path()),
             org: identity.organisation.clone(),
             roles: identity.roles.names().map(str::to_owned).collect(),
             email: identity.email.clone(),
@@ -58,6 +58,7 @@ impl Signer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::Fields;
     use jsonwebtoken::{Algorithm, DecodingKey, Validation};
     use kombi_spec::assertion::TYP;
 
@@ -78,12 +79,9 @@ mod tests {
     }
 
     fn head() -> Head {
-        Head {
-            method: "POST".to_owned(),
-            path: "/sso/instances/a/session".to_owned(),
-            request_id: "r1".to_owned(),
-            ..Head::default()
-        }
+        let path = "/sso/instances/a/session?x=y";
+        let fields = Fields::new(&[(":method", "POST"), (":path", path)]);
+        Head::read(fields, Some("r1".to_owned())).unwrap()
     }
 
     fn assertion(bound: bool) -> Assertion {

@@ -24,6 +24,12 @@ impl Demands {
             .map_err(|refusal| refusal.about(&identity.subject))
     }
 
+    /// Whether the method of a request can decide.
+    #[must_use]
+    pub fn depend_on_method(&self) -> bool {
+        self.roles.as_ref().is_some_and(|roles| !roles.by_method.is_empty())
+    }
+
     fn check_delegation(&self, identity: &Identity) -> Result<(), Refusal> {
         if identity.delegated && !self.delegation {
             return Err(Refusal::new(

@@ -1,20 +1,24 @@
 //! Verified tokens that one worker remembers, so that the second request costs no signature.
 //!
-//! Only what holds on every route is remembered: that the issuer signed these bytes, and what
-//! they say. Dates, audience, roles and all else are judged anew for every request.
+//! For every route holds that the issuer signed these bytes, and what they say. What one route
+//! made of that is remembered for this route alone, as an [`Admission`]; on every other the token
+//! is judged anew.
 
 use std::rc::Rc;
 
 use serde_json::Value;
 
-use crate::{keys::Edition, time::UnixTime, token::Token};
+use crate::{admission::Admission, gate::Gate, keys::Edition, time::UnixTime, token::Token};
 
 /// Places where a token can be remembered: a token may be in any of the `WAYS` places of its row.
 const ROWS: usize = 256;
 const WAYS: usize = 4;
 
-/// Most memory for tokens and their claims, as far as it can be told.
-const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Most memory for tokens and all that is known of them, as far as it can be told.
+const MAX_BYTES: usize = 6 * 1024 * 1024;
+
+/// Most admissions of one token. Beyond them, the oldest is forgotten.
+const MOST_ADMISSIONS: usize = 8;
 
 /// The tokens.
 pub struct TokenCache {
@@ -45,9 +49,18 @@ pub struct Verified {
     pub edition: Edition,
 }
 
+/// What is known of a token.
+pub enum Recalled {
+    /// The gate that asks has admitted it before, and what it judged by still holds.
+    Admitted(Rc<Admission>),
+    /// Its signature was verified.
+    Verified(Rc<Token>),
+}
+
 struct Entry {
     raw: Box<[u8]>,
     verified: Verified,
+    admissions: Vec<Rc<Admission>>,
     expires: UnixTime,
     bytes: usize,
     /// Whether it was asked for since a newcomer last wanted its place.
@@ -62,21 +75,29 @@ impl Default for TokenCache {
 }
 
 impl TokenCache {
-    /// The token `raw`, if it was verified before, has not expired, and the keys that verified it
-    /// still stand, as `stands` says.
+    /// What is known of the token `raw`, if it was verified before, has not expired, and the keys
+    /// that verified it still stand, as `stands` says. `gate` and `method` are those of the request
+    /// that it came with.
     pub fn recall(
         &mut self,
-        raw: &str,
+        raw: &[u8],
+        gate: &Rc<Gate>,
+        method: &str,
         now: UnixTime,
         stands: impl FnOnce(&Verified) -> bool,
-    ) -> Option<Rc<Token>> {
-        let found = self.position(raw.as_bytes());
+    ) -> Option<Recalled> {
+        let found = self.position(raw);
         let place = found.and_then(|index| self.places.get_mut(index));
         let recalled = place.and_then(|place| {
             let entry = place.as_mut()?;
             if now < entry.expires && stands(&entry.verified) {
                 entry.used = true;
-                return Some(Rc::clone(&entry.verified.token));
+                let mut admissions = entry.admissions.iter();
+                let admission = admissions.find(|admission| admission.holds(gate, method, now));
+                return Some(match admission {
+                    Some(admission) => Recalled::Admitted(Rc::clone(admission)),
+                    None => Recalled::Verified(Rc::clone(&entry.verified.token)),
+                });
             }
             self.bytes = self.bytes.saturating_sub(entry.bytes);
             *place = None;
@@ -90,8 +111,7 @@ impl TokenCache {
     }
 
     /// Remembers the token `raw`, which was verified, until it expires.
-    pub fn remember(&mut self, raw: &str, verified: Verified, expires: UnixTime) {
-        let raw = raw.as_bytes();
+    pub fn remember(&mut self, raw: &[u8], verified: Verified, expires: UnixTime) {
         let bytes = weight(raw, &verified.token);
         if bytes > MAX_BYTES / 16 {
             // One giant must not drive out everybody else.
@@ -100,14 +120,31 @@ impl TokenCache {
         let index = self.position(raw).or_else(|| self.victim(raw));
         let Some(index) = index else { return };
         self.clear(index);
-        while self.bytes.saturating_add(bytes) > MAX_BYTES {
-            self.hand = (self.hand + 1) % (ROWS * WAYS);
-            self.clear(self.hand);
-        }
+        self.make_room(bytes);
         if let Some(place) = self.places.get_mut(index) {
             self.bytes = self.bytes.saturating_add(bytes);
-            *place = Some(Entry { raw: raw.into(), verified, expires, bytes, used: false });
+            let (raw, admissions) = (raw.into(), Vec::new());
+            *place = Some(Entry { raw, verified, admissions, expires, bytes, used: false });
         }
+    }
+
+    /// Remembers the admission of the token `raw`, as long as the token itself is remembered.
+    pub fn admit(&mut self, raw: &[u8], admission: Rc<Admission>) {
+        let bytes = admission.weight();
+        if bytes > MAX_BYTES / 16 {
+            return;
+        }
+        self.make_room(bytes);
+        let Some(index) = self.position(raw) else { return };
+        let Some(entry) = self.places.get_mut(index).and_then(Option::as_mut) else { return };
+        let forgotten = if entry.admissions.len() < MOST_ADMISSIONS {
+            0
+        } else {
+            entry.admissions.remove(0).weight()
+        };
+        entry.admissions.push(admission);
+        entry.bytes = entry.bytes.saturating_sub(forgotten).saturating_add(bytes);
+        self.bytes = self.bytes.saturating_sub(forgotten).saturating_add(bytes);
     }
 
     /// What happened since this was asked last.
@@ -139,6 +176,14 @@ impl TokenCache {
         victim.or_else(|| row(raw).next())
     }
 
+    /// Clears places until there is memory for so many bytes.
+    fn make_room(&mut self, bytes: usize) {
+        while self.bytes.saturating_add(bytes) > MAX_BYTES {
+            self.hand = (self.hand + 1) % (ROWS * WAYS);
+            self.clear(self.hand);
+        }
+    }
+
     fn clear(&mut self, index: usize) {
         if let Some(entry) = self.places.get_mut(index).and_then(Option::take) {
             self.bytes = self.bytes.saturating_sub(entry.bytes);
@@ -150,8 +195,7 @@ impl TokenCache {
 /// token, and who does not hold the issuer's key cannot choose them.
 fn row(raw: &[u8]) -> std::ops::Range<usize> {
     let mut hash = 0_u64;
-    for chunk in raw.rchunks(8).take(2) {
-        let word = chunk.iter().fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
+    for word in raw.as_rchunks::<8>().1.iter().rev().take(2).map(|word| u64::from_ne_bytes(*word)) {
         hash = (hash ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
     }
     let row = usize::try_from(hash >> 40).unwrap_or_default() % ROWS;

@@ -2,7 +2,10 @@
 
 use kombi_spec::code::Code;
 
-use crate::{refusal::Refusal, request::Head};
+use crate::{
+    refusal::Refusal,
+    request::{Authorization, Head},
+};
 
 /// A bearer token, told apart by its looks. Only a JWT can be verified here; what an opaque token
 /// means, its issuer alone can say.
@@ -32,41 +35,61 @@ impl<'a> Bearer<'a> {
     }
 }
 
-/// The bearer token of `head`, of at most `max_bytes` bytes. Query parameters and cookies are not
-/// looked at.
-pub fn bearer(head: &Head, max_bytes: usize) -> Result<Bearer<'_>, Refusal> {
-    let mut values = head.values("authorization");
-    let Some(value) = values.next() else {
-        return Err(Refusal::new(Code::TokenMissing, "no Authorization header was sent"));
+/// What `head` presents as a bearer token, whatever it looks like. Query parameters and cookies are
+/// not looked at.
+pub fn presented(head: &Head) -> Result<Presented<'_>, Refusal> {
+    let value = match head.authorization() {
+        Authorization::One(value) => value,
+        Authorization::Missing => {
+            return Err(Refusal::new(Code::TokenMissing, "no Authorization header was sent"));
+        }
+        Authorization::Several => {
+            return Err(malformed("more than one Authorization header was sent"));
+        }
     };
-    if values.next().is_some() {
-        return Err(malformed("more than one Authorization header was sent"));
-    }
-    let value = std::str::from_utf8(value)
-        .map_err(|_| malformed("the Authorization header is not text"))?;
-    let Some((scheme, token)) = value.split_once(' ') else {
+    let Some(space) = value.iter().position(|byte| *byte == b' ') else {
         return Err(malformed("the Authorization header has no scheme or no token"));
     };
-    if !scheme.eq_ignore_ascii_case("bearer") {
+    let (scheme, token) = value.split_at_checked(space).unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
         return Err(Refusal::new(
             Code::TokenMissing,
             "the Authorization header uses a scheme other than Bearer",
         ));
     }
-    let token = token.trim_start_matches(' ');
-    if token.len() > max_bytes {
-        return Err(malformed(format!("the token is longer than {max_bytes} bytes")));
+    let start = token.iter().position(|byte| *byte != b' ').unwrap_or(token.len());
+    Ok(Presented(token.get(start..).unwrap_or_default()))
+}
+
+/// What was presented as a bearer token. Nothing is known of it, so only these very bytes can be
+/// recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Presented<'a>(&'a [u8]);
+
+impl<'a> Presented<'a> {
+    /// The bytes.
+    #[must_use]
+    pub const fn bytes(self) -> &'a [u8] {
+        self.0
     }
-    if token.starts_with('{') {
-        return Err(Refusal::new(
-            Code::TokenMalformed,
-            "the token is in JSON serialization, and only the compact one is read",
-        ));
+
+    /// The bearer token, of at most `max_bytes` bytes.
+    pub fn bearer(self, max_bytes: usize) -> Result<Bearer<'a>, Refusal> {
+        if self.0.len() > max_bytes {
+            return Err(malformed(format!("the token is longer than {max_bytes} bytes")));
+        }
+        if self.0.starts_with(b"{") {
+            return Err(Refusal::new(
+                Code::TokenMalformed,
+                "the token is in JSON serialization, and only the compact one is read",
+            ));
+        }
+        let token = str::from_utf8(self.0).ok().filter(|token| token.bytes().all(is_token68));
+        match token {
+            None | Some("") => Err(malformed("the Authorization header is not one bearer token")),
+            Some(token) => Ok(Bearer::new(token)),
+        }
     }
-    if token.is_empty() || !token.bytes().all(is_token68) {
-        return Err(malformed("the Authorization header is not one bearer token"));
-    }
-    Ok(Bearer::new(token))
 }
 
 /// The characters of a bearer token: `token68` of RFC 9110 section 11.2.
@@ -81,18 +104,18 @@ fn malformed(detail: impl Into<String>) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::Fields;
 
     fn head(values: &[&[u8]]) -> Head {
-        Head {
-            headers: values
-                .iter()
-                .map(|value| (b"Authorization".to_vec(), value.to_vec()))
-                .collect(),
-            ..Head::default()
-        }
+        let fields: Vec<_> = values.iter().map(|value| ("Authorization", value)).collect();
+        Head::read(Fields::new(&fields), Some("r".to_owned())).unwrap()
     }
 
     const MAX_BYTES: usize = 1024;
+
+    fn bearer(head: &Head, max_bytes: usize) -> Result<Bearer<'_>, Refusal> {
+        presented(head)?.bearer(max_bytes)
+    }
 
     #[test]
     fn one_bearer_token_is_read_whatever_the_case_of_its_scheme() {
@@ -150,12 +173,9 @@ mod tests {
     #[test]
     fn no_other_header_is_a_credential() {
         let names = ["cookie", "proxy-authorization", "x-authorization", "authorization2"];
-        let headers = names.map(|name| (name.as_bytes().to_vec(), b"Bearer a.b.c".to_vec()));
-        let head = Head {
-            headers: headers.to_vec(),
-            path: "/?access_token=a.b.c".to_owned(),
-            ..Head::default()
-        };
+        let mut fields = names.map(|name| (name, "Bearer a.b.c")).to_vec();
+        fields.push((":path", "/?access_token=a.b.c"));
+        let head = Head::read(Fields::new(&fields), Some("r".to_owned())).unwrap();
         assert_eq!(bearer(&head, MAX_BYTES).unwrap_err().code, Code::TokenMissing);
     }
 }

@@ -5,7 +5,8 @@ use std::{rc::Rc, time::Duration};
 use kombi_spec::{code::Code, header};
 
 use crate::{
-    cache::Verified,
+    admission::Admission,
+    cache::{Recalled, Verified},
     config::{self, ConfigError, Issuer, KeyTerms, Policy, Rules},
     credentials,
     exchange::Exchange,
@@ -17,7 +18,7 @@ use crate::{
     reserved,
     step::{Forward, HttpOutcome, SetHeader, Step},
     time::UnixTime,
-    token::Token,
+    token::{Token, Window},
     worker::Moment,
 };
 
@@ -102,7 +103,7 @@ impl Passage {
     /// A request arrives.
     #[must_use]
     pub fn begin(gate: Rc<Gate>, head: Head, moment: &mut Moment<'_>) -> (Self, Step) {
-        moment.worker.leases.seed(&head.request_id);
+        moment.worker.leases.seed(head.request_id());
         let mut passage = Self { gate, head, waiting: None };
         let step = passage.enter(moment);
         let step = passage.or_reply(step);
@@ -127,6 +128,12 @@ impl Passage {
         self.or_reply(Err(keys_awaited()))
     }
 
+    /// Whether the request waits for something.
+    #[must_use]
+    pub const fn waits(&self) -> bool {
+        self.waiting.is_some()
+    }
+
     /// The request is over, maybe before it was decided.
     pub fn end(&mut self, moment: &mut Moment<'_>) {
         if let Some(Waiting { cause: Cause::Fetch(_, claim), .. }) = self.waiting.take() {
@@ -137,7 +144,19 @@ impl Passage {
     /// The gateway's id of this request.
     #[must_use]
     pub fn request_id(&self) -> &str {
-        &self.head.request_id
+        self.head.request_id()
+    }
+
+    /// The headers to set on this request, which goes on as `forward` says: names in lower case,
+    /// and values of visible ASCII only, so nothing can be smuggled in.
+    pub fn headers<'a>(
+        &'a self,
+        forward: &'a Forward,
+    ) -> impl Iterator<Item = (&'static str, &'a str)> {
+        let identity = forward.identity.iter().flat_map(|headers| headers.iter());
+        let set = identity.chain(&forward.headers);
+        set.map(|header| (header.name, header.value.as_str()))
+            .chain([(header::REQUEST_ID, self.request_id())])
     }
 
     /// The answer that refuses this request, in the protocol that its client speaks.
@@ -154,19 +173,24 @@ impl Passage {
         })?;
         reserved::refuse_reserved(&self.head)?;
         let rules = match policy {
-            Policy::Public => return Ok(self.forward(Vec::new(), None)),
+            Policy::Public => return Ok(Step::Forward(Forward::default())),
             Policy::Authenticated(rules) => rules,
         };
-        let raw = credentials::bearer(&self.head, rules.max_token_bytes)?.jwt()?;
-        if let Some(token) = moment.recall(raw, &rules.keys) {
-            let issuer = issuer_of(&token, rules)?;
-            token.check(issuer, &rules.validity, moment.now)?;
-            return self.admit(rules, issuer, &token, moment.now);
+        let presented = credentials::presented(&self.head)?;
+        let recalled = moment.recall(presented.bytes(), &gate, self.head.method(), &rules.keys);
+        if let Some(Recalled::Admitted(admission)) = &recalled {
+            return self.proceed(rules, admission, moment);
+        }
+        let raw = presented.bearer(rules.max_token_bytes)?.jwt()?;
+        if let Some(Recalled::Verified(token)) = &recalled {
+            let issuer = issuer_of(token, rules)?;
+            let window = token.check(issuer, &rules.validity, moment.now)?;
+            return self.admit(rules, issuer, token, window, moment);
         }
         let token = Token::parse(raw)?;
         let issuer = issuer_of(&token, rules)?;
-        token.check(issuer, &rules.validity, moment.now)?;
-        self.verify(rules, issuer, token, None, moment)
+        let window = token.check(issuer, &rules.validity, moment.now)?;
+        self.verify(rules, issuer, token, window, None, moment)
     }
 
     /// Verifies the signature, now or when there are keys. `since` is when the request began to
@@ -176,11 +200,12 @@ impl Passage {
         rules: &Rules,
         issuer: &Issuer,
         token: Token,
+        window: Window,
         since: Option<UnixTime>,
         moment: &mut Moment<'_>,
     ) -> Result<Step, Refusal> {
         match moment.find(&issuer.url.text, &token.key_id, &rules.keys) {
-            Lookup::Found(held) => self.verify_with(&held, rules, issuer, token, moment),
+            Lookup::Found(held) => self.verify_with(&held, rules, issuer, token, window, moment),
             Lookup::Fetch(claim) => {
                 let (fetch, call) = KeyFetch::begin(issuer);
                 self.waiting = Some(Waiting { token, cause: Cause::Fetch(fetch, claim) });
@@ -198,20 +223,21 @@ impl Passage {
         rules: &Rules,
         issuer: &Issuer,
         token: Token,
+        window: Window,
         moment: &mut Moment<'_>,
     ) -> Result<Step, Refusal> {
         held.keys.get(&token.key_id).ok_or_else(key_unknown)?.verify(&token)?;
         let token = Rc::new(token);
-        let bearer = credentials::bearer(&self.head, rules.max_token_bytes)?;
-        if let (Ok(raw), Ok(Some(expires))) = (bearer.jwt(), token.expires()) {
+        let presented = credentials::presented(&self.head)?;
+        if let Ok(Some(expires)) = token.expires() {
             let verified = Verified {
                 token: Rc::clone(&token),
                 issuer: issuer.url.text.as_str().into(),
                 edition: held.edition,
             };
-            moment.worker.tokens.remember(raw, verified, expires);
+            moment.worker.tokens.remember(presented.bytes(), verified, expires);
         }
-        self.admit(rules, issuer, &token, moment.now)
+        self.admit(rules, issuer, &token, window, moment)
     }
 
     /// Waits for the keys that another fetches, if there is room and time.
@@ -242,8 +268,8 @@ impl Passage {
         };
         let issuer = issuer_of(&token, rules)?;
         // The token may have expired while it waited.
-        token.check(issuer, &rules.validity, moment.now)?;
-        self.verify(rules, issuer, token, Some(since), moment)
+        let window = token.check(issuer, &rules.validity, moment.now)?;
+        self.verify(rules, issuer, token, window, Some(since), moment)
     }
 
     fn with_answer(
@@ -276,9 +302,9 @@ impl Passage {
         };
         let issuer = issuer_of(&token, rules)?;
         // The token may have expired while it waited.
-        token.check(issuer, &rules.validity, moment.now)?;
+        let window = token.check(issuer, &rules.validity, moment.now)?;
         match moment.find(&issuer.url.text, &token.key_id, &rules.keys) {
-            Lookup::Found(held) => self.verify_with(&held, rules, issuer, token, moment),
+            Lookup::Found(held) => self.verify_with(&held, rules, issuer, token, window, moment),
             Lookup::Unavailable => Err(keys_unavailable().because(failure)),
             // Whatever others may do: this request has seen the issuer's answer.
             Lookup::Unknown | Lookup::Busy => Err(key_unknown().because(failure)),
@@ -289,37 +315,54 @@ impl Passage {
         }
     }
 
-    /// The token is verified: what remains is what its bearer may do.
+    /// The token is verified: what remains is what its bearer may do. Whoever may pass is admitted,
+    /// and the next request with this token begins at [`Self::proceed`].
     fn admit(
         &self,
         rules: &Rules,
         issuer: &Issuer,
         token: &Token,
-        now: UnixTime,
+        window: Window,
+        moment: &mut Moment<'_>,
     ) -> Result<Step, Refusal> {
         let identity = Identity::of_verified(token, issuer)?;
-        let mut headers = identity.headers();
-        if let Err(refusal) = rules.demands.check(&identity, &self.head.method) {
+        let method = self.head.method();
+        if let Err(refusal) = rules.demands.check(&identity, method) {
             // Who calls is known in shadow mode too, but only an assertion says that they may.
             return if rules.shadow {
-                Ok(self.forward(headers, Some(refusal)))
+                Ok(Step::Forward(Forward {
+                    identity: Some(identity.headers().into()),
+                    would_refuse: Some(refusal),
+                    ..Forward::default()
+                }))
             } else {
                 Err(refusal)
             };
         }
+        let method = rules.demands.depend_on_method().then_some(method);
+        let admission = Rc::new(Admission::new(&self.gate, method, window, identity));
+        let presented = credentials::presented(&self.head)?;
+        moment.worker.tokens.admit(presented.bytes(), Rc::clone(&admission));
+        self.proceed(rules, &admission, moment)
+    }
+
+    /// The bearer is admitted: what remains differs from one request to the next.
+    fn proceed(
+        &self,
+        rules: &Rules,
+        admission: &Admission,
+        moment: &mut Moment<'_>,
+    ) -> Result<Step, Refusal> {
+        let mut headers = Vec::new();
         if let Some(signer) = &rules.signer {
-            let value = signer.sign(&identity, &self.head, now).ok_or_else(|| {
+            let signed = signer.sign(&admission.identity, &self.head, moment.now);
+            let value = signed.ok_or_else(|| {
                 Refusal::new(Code::ConfigurationInvalid, "the assertion could not be signed")
             })?;
             headers.push(SetHeader { name: header::ASSERTION, value });
         }
-        Ok(self.forward(headers, None))
-    }
-
-    fn forward(&self, mut headers: Vec<SetHeader>, would_refuse: Option<Refusal>) -> Step {
-        let value = self.head.request_id.clone();
-        headers.push(SetHeader { name: header::REQUEST_ID, value });
-        Step::Forward(Forward { headers, would_refuse })
+        let identity = Some(Rc::clone(&admission.headers));
+        Ok(Step::Forward(Forward { identity, headers, would_refuse: None }))
     }
 
     /// In shadow mode a refusal is told and the request goes on, as one without a token would on
@@ -328,7 +371,7 @@ impl Passage {
         step.unwrap_or_else(|refusal| {
             let shadow = self.gate.policy.as_ref().is_ok_and(Policy::is_shadow);
             if shadow && refusal.code != Code::HeaderReserved {
-                self.forward(Vec::new(), Some(refusal))
+                Step::Forward(Forward { would_refuse: Some(refusal), ..Forward::default() })
             } else {
                 Step::Reply(self.reply_to(refusal))
             }

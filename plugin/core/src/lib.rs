@@ -4,6 +4,7 @@
 //! with a [`step::Step`] for the host to carry out. Time is an argument, so every rule can be
 //! tested and fuzzed natively.
 
+pub mod admission;
 pub mod assertion;
 pub mod authorize;
 pub mod cache;

@@ -59,9 +59,9 @@ impl Refusal {
     #[must_use]
     pub fn into_reply_to(self, head: &Head) -> Reply {
         if grpc::is_spoken_in(head) {
-            grpc::reply(self, &head.request_id)
+            grpc::reply(self, head.request_id())
         } else {
-            self.into_reply(&head.request_id)
+            self.into_reply(head.request_id())
         }
     }
 

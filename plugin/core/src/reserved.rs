@@ -11,9 +11,9 @@ use crate::{refusal::Refusal, request::Head};
 
 /// Refuses a request that carries a reserved header.
 pub fn refuse_reserved(head: &Head) -> Result<(), Refusal> {
-    match head.headers.iter().find(|(name, _)| is_reserved(name)) {
+    match head.reserved() {
         None => Ok(()),
-        Some((name, _)) => Err(Refusal::new(
+        Some(name) => Err(Refusal::new(
             Code::HeaderReserved,
             format!("the header \"{}\" may only be set by the gateway", name.escape_ascii()),
         )),
@@ -21,7 +21,7 @@ pub fn refuse_reserved(head: &Head) -> Result<(), Refusal> {
 }
 
 /// Whether `name` is a spelling of a name that starts with [`RESERVED_PREFIX`].
-fn is_reserved(name: &[u8]) -> bool {
+pub(crate) fn is_reserved(name: &[u8]) -> bool {
     name.len() >= RESERVED_PREFIX.len()
         && RESERVED_PREFIX.bytes().zip(name).all(|(reserved, &found)| {
             if reserved == b'-' {

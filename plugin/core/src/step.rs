@@ -1,6 +1,6 @@
 //! What the core asks of the host.
 
-use std::{fmt, time::Duration};
+use std::{fmt, rc::Rc, time::Duration};
 
 use crate::refusal::{Refusal, Reply};
 
@@ -17,10 +17,14 @@ pub enum Step {
     Wait,
 }
 
-/// How a request goes on to its upstream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How a request goes on to its upstream. See [`Passage::headers`] for the headers to set.
+///
+/// [`Passage::headers`]: crate::gate::Passage::headers
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Forward {
-    /// The headers to set.
+    /// Who calls, as headers; none if the request may pass without a token.
+    pub identity: Option<Rc<[SetHeader]>>,
+    /// More headers, for this request alone.
     pub headers: Vec<SetHeader>,
     /// Why the request would not pass, on a route in shadow mode: to be logged and counted.
     pub would_refuse: Option<Refusal>,

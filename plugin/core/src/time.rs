@@ -38,6 +38,13 @@ impl UnixTime {
         Self(self.0.saturating_add(ms))
     }
 
+    /// The moment `duration` earlier; the beginning of time if there is none.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(ms))
+    }
+
     /// How long ago `earlier` was; zero if it is yet to come.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::{config::Issuer, json, refusal::Refusal, time::UnixTime};
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 use header::Header;
-pub use validity::Validity;
+pub use validity::{Validity, Window};
 
 /// Longest subject in bytes (OpenID Connect Core 1.0 section 2).
 const MAX_SUBJECT_BYTES: usize = 255;
@@ -90,13 +90,14 @@ impl Token {
     }
 
     /// Checks what `issuer` and the route demand, short of the signature: these checks are cheap,
-    /// and a token that fails one is not worth the arithmetic.
+    /// and a token that fails one is not worth the arithmetic. Of all of them, only those of the
+    /// dates would come out otherwise at another moment; they hold as long as the window does.
     pub fn check(
         &self,
         issuer: &Issuer,
         validity: &Validity,
         now: UnixTime,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Window, Refusal> {
         if !issuer.algorithms.contains(&self.algorithm) {
             return Err(Refusal::new(
                 Code::AlgorithmRefused,

@@ -4,13 +4,13 @@
 use std::rc::Rc;
 
 use crate::{
-    cache::TokenCache,
+    cache::{Recalled, TokenCache},
     config::KeyTerms,
     fetch::{FetchError, Fetched},
+    gate::Gate,
     keys::{Claim, KeyStore, Lookup},
     limit::lease::Leases,
     time::UnixTime,
-    token::Token,
     zone::Zone,
 };
 
@@ -56,10 +56,17 @@ pub struct Moment<'a> {
 }
 
 impl Moment<'_> {
-    /// The token `raw`, if this worker verified it with keys that still stand.
-    pub fn recall(&mut self, raw: &str, terms: &KeyTerms) -> Option<Rc<Token>> {
+    /// What this worker knows of the token `raw`, which came to `gate` with a request of
+    /// `method`, if it verified it with keys that still stand.
+    pub fn recall(
+        &mut self,
+        raw: &[u8],
+        gate: &Rc<Gate>,
+        method: &str,
+        terms: &KeyTerms,
+    ) -> Option<Recalled> {
         let Worker { keys, tokens, .. } = &mut *self.worker;
-        tokens.recall(raw, self.now, |verified| {
+        tokens.recall(raw, gate, method, self.now, |verified| {
             keys.holds(&verified.issuer, verified.edition, terms, self.now)
         })
     }

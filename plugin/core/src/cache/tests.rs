@@ -2,8 +2,10 @@ use super::*;
 use crate::{
     config::KeyTerms,
     fetch::Fetched,
+    identity::Identity,
     jwks::KeySet,
     keys::{KeyStore, Lookup},
+    token::Window,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -48,11 +50,19 @@ fn remember(cache: &mut TokenCache, raw: &str, expires: u64) {
         issuer: ISSUER.into(),
         edition: edition(),
     };
-    cache.remember(raw, verified, at(expires));
+    cache.remember(raw.as_bytes(), verified, at(expires));
 }
 
+fn gate() -> Rc<Gate> {
+    Rc::new(Gate::new(b"{}"))
+}
+
+/// The token as it is known to a gate that never saw it.
 fn recall(cache: &mut TokenCache, raw: &str, s: u64) -> Option<Rc<Token>> {
-    cache.recall(raw, at(s), |_| true)
+    match cache.recall(raw.as_bytes(), &gate(), "GET", at(s), |_| true)? {
+        Recalled::Verified(token) => Some(token),
+        Recalled::Admitted(_) => panic!("admitted by nobody"),
+    }
 }
 
 #[test]
@@ -102,7 +112,7 @@ fn a_token_whose_keys_no_longer_stand_is_forgotten() {
     let mut cache = TokenCache::default();
     let token = raw("a", &signature(1), 0);
     remember(&mut cache, &token, 100);
-    assert!(cache.recall(&token, at(0), |_| false).is_none());
+    assert!(cache.recall(token.as_bytes(), &gate(), "GET", at(0), |_| false).is_none());
     assert!(recall(&mut cache, &token, 0).is_none());
 }
 
@@ -134,4 +144,72 @@ fn memory_is_bounded_in_bytes_too() {
     let giant = raw("giant", &signature(7), 200_000);
     remember(&mut cache, &giant, 100);
     assert!(recall(&mut cache, &giant, 0).is_none());
+}
+
+/// The admission of a user to `gate`, for the seconds in `window`.
+fn admission(gate: &Rc<Gate>, method: Option<&str>, window: std::ops::Range<u64>) -> Rc<Admission> {
+    let window = Window::new(at(window.start), at(window.end));
+    Rc::new(Admission::new(gate, method, window, Identity::default()))
+}
+
+#[test]
+fn an_admission_is_for_one_gate_and_method_and_as_long_as_the_dates_do() {
+    let mut cache = TokenCache::default();
+    let token = raw("a", &signature(1), 0);
+    let (one, other) = (gate(), gate());
+    let is_admitted = |cache: &mut TokenCache, gate: &Rc<Gate>, method: &str, s| {
+        let recalled = cache.recall(token.as_bytes(), gate, method, at(s), |_| true);
+        matches!(recalled, Some(Recalled::Admitted(_)))
+    };
+    cache.admit(token.as_bytes(), admission(&one, None, 10..20));
+    assert!(!is_admitted(&mut cache, &one, "GET", 10), "it was never verified");
+    remember(&mut cache, &token, 100);
+    assert!(!is_admitted(&mut cache, &one, "GET", 10), "it was verified anew");
+    cache.admit(token.as_bytes(), admission(&one, None, 10..20));
+    cache.admit(token.as_bytes(), admission(&other, Some("GET"), 30..100));
+    for (gate, method, s, expected) in [
+        (&one, "GET", 10, true),
+        (&one, "POST", 19, true),
+        (&one, "GET", 9, false),
+        (&one, "GET", 20, false),
+        (&other, "GET", 10, false),
+        (&other, "GET", 30, true),
+        (&other, "get", 30, false),
+        (&other, "POST", 30, false),
+        (&one, "GET", 30, false),
+    ] {
+        assert_eq!(is_admitted(&mut cache, gate, method, s), expected, "{method} at {s}");
+    }
+    drop(one);
+    let newcomers: Vec<_> = std::iter::repeat_with(gate).take(1000).collect();
+    assert!(newcomers.iter().all(|gate| !is_admitted(&mut cache, gate, "GET", 10)));
+    assert!(!is_admitted(&mut cache, &other, "GET", 100), "the token has expired");
+    remember(&mut cache, &token, 200);
+    assert!(!is_admitted(&mut cache, &other, "GET", 30), "what was known is gone with it");
+}
+
+#[test]
+fn admissions_are_bounded_and_count_as_memory() {
+    let mut cache = TokenCache::default();
+    let token = raw("a", &signature(1), 0);
+    remember(&mut cache, &token, 100);
+    let gates: Vec<_> = std::iter::repeat_with(gate).take(50).collect();
+    for gate in &gates {
+        let before = cache.bytes;
+        cache.admit(token.as_bytes(), admission(gate, None, 0..100));
+        assert!(cache.bytes >= before && cache.bytes <= MAX_BYTES);
+    }
+    let entry = cache.places.iter().flatten().next().unwrap();
+    assert_eq!((entry.admissions.len(), entry.bytes), (MOST_ADMISSIONS, cache.bytes));
+    for n in 2..2_000 {
+        let token = raw("large", &signature(n), 2_000);
+        remember(&mut cache, &token, 100);
+        for gate in &gates {
+            cache.admit(token.as_bytes(), admission(gate, None, 0..100));
+        }
+        assert!(cache.bytes <= MAX_BYTES);
+    }
+    let counted: usize = cache.places.iter().flatten().map(|entry| entry.bytes).sum();
+    assert_eq!(counted, cache.bytes);
+    assert!(recall(&mut cache, &token, 100).is_none());
 }

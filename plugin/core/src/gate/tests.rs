@@ -5,7 +5,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{worker::Worker, zone::tests::TestZone};
+use crate::{request::Fields, worker::Worker, zone::tests::TestZone};
 
 const ISSUER: &str = "http://id.example";
 
@@ -110,12 +110,9 @@ impl Node {
     }
 
     fn arrive(&mut self, worker: usize, token: &str) {
-        let head = Head {
-            method: "GET".to_owned(),
-            headers: vec![(b"authorization".to_vec(), format!("Bearer {token}").into_bytes())],
-            request_id: "r".to_owned(),
-            ..Head::default()
-        };
+        let bearer = format!("Bearer {token}");
+        let fields = Fields::new(&[(":method", "GET"), ("authorization", &bearer)]);
+        let head = Head::read(fields, Some("r".to_owned())).unwrap();
         let gate = Rc::clone(&self.gate);
         let (passage, step) = self.with(worker, |moment| Passage::begin(gate, head, moment));
         self.go_on(worker, passage, step);

@@ -69,11 +69,12 @@ fn percent_encode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::Fields;
     use kombi_spec::code::Code;
 
     fn head(content_type: &str) -> Head {
-        let header = (b"Content-Type".to_vec(), content_type.as_bytes().to_vec());
-        Head { headers: vec![header], request_id: "r1".to_owned(), ..Head::default() }
+        let fields = Fields::new(&[("Content-Type", content_type)]);
+        Head::read(fields, Some("r1".to_owned())).unwrap()
     }
 
     fn header<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {

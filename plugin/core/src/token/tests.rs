@@ -25,6 +25,7 @@ fn check_as(header: &Value, claims: Value, max_age: Option<u64>) -> Result<(), C
     let now = UnixTime::from_secs(1_000);
     Token::parse(&raw(header, &claims))
         .and_then(|token| token.check(&issuer(), &validity, now))
+        .map(|window| assert!(window.contains(now)))
         .map_err(|refusal| refusal.code)
 }
 
@@ -263,4 +264,39 @@ fn time_is_checked_with_the_skew_on_both_sides() {
         claims["aud"] = "project".into();
         assert_eq!(check(claims.clone()), expected, "{claims}");
     }
+}
+
+proptest::proptest! {
+    #[test]
+    fn the_window_of_a_token_is_when_its_dates_would_pass(
+        (exp, nbf, iat) in (dates(), dates(), dates()),
+        skew in 0..10_u64,
+        max_age in proptest::option::of(1..40_u64),
+        (then, now) in (0..60_000_u64, 0..60_000_u64),
+    ) {
+        let clock_skew = Duration::from_secs(skew);
+        let validity = Validity { clock_skew, max_age: max_age.map(Duration::from_secs) };
+        let mut claims = json!({"aud": "project"});
+        for (name, date) in [("exp", exp), ("nbf", nbf), ("iat", iat)] {
+            if let Some(date) = date {
+                claims[name] = json!(date);
+            }
+        }
+        let token = Token::parse(&raw(&header(), &claims)).unwrap();
+        let check = |ms| token.check(&issuer(), &validity, UnixTime::from_millis(ms));
+        if let Ok(window) = check(then) {
+            proptest::prop_assert_eq!(window.contains(UnixTime::from_millis(now)), check(now).is_ok());
+        }
+    }
+}
+
+/// A date that may be missing, or finer than a millisecond.
+fn dates() -> impl proptest::strategy::Strategy<Value = Option<f64>> {
+    proptest::option::weighted(
+        0.8,
+        proptest::prop_oneof![
+            proptest::strategy::Strategy::prop_map(0..60_u32, f64::from),
+            0.0..60.0_f64,
+        ],
+    )
 }

@@ -20,41 +20,74 @@ pub struct Validity {
     pub max_age: Option<Duration>,
 }
 
+/// The moments at which a token may be accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    from: UnixTime,
+    until: UnixTime,
+}
+
+impl Window {
+    /// Those from `from` on and before `until`.
+    #[must_use]
+    pub const fn new(from: UnixTime, until: UnixTime) -> Self {
+        Self { from, until }
+    }
+
+    /// Whether `now` is one of them.
+    #[must_use]
+    pub fn contains(self, now: UnixTime) -> bool {
+        self.from <= now && now < self.until
+    }
+}
+
 impl Validity {
-    /// Checks the dates among `claims` at the moment `now`.
-    pub(super) fn check(&self, claims: &Map<String, Value>, now: UnixTime) -> Result<(), Refusal> {
+    /// Checks the dates among `claims` at the moment `now`, and tells at which others they would
+    /// do as well.
+    pub(super) fn check(
+        &self,
+        claims: &Map<String, Value>,
+        now: UnixTime,
+    ) -> Result<Window, Refusal> {
         let expires = date(claims, "exp")?.ok_or_else(|| malformed("the token has no exp"))?;
         // On or after `exp` the token must not be accepted.
-        if now >= expires.early.plus(self.clock_skew) {
+        let expiry = expires.early.plus(self.clock_skew);
+        if now >= expiry {
             let ago = now.since(expires.early).as_secs();
             return Err(Refusal::new(Code::TokenExpired, format!("the token expired {ago} s ago")));
         }
+        let mut window = Window { from: UnixTime::from_millis(0), until: expiry };
         let issued = date(claims, "iat")?;
         for (name, begins) in [("nbf", date(claims, "nbf")?), ("iat", issued)] {
-            if let Some(begins) = begins
-                && begins.late > now.plus(self.clock_skew)
-            {
+            let Some(begins) = begins else { continue };
+            if begins.late > now.plus(self.clock_skew) {
                 let ahead = begins.late.since(now).as_secs();
                 return Err(Refusal::new(
                     Code::TokenNotYetValid,
                     format!("the token's {name} is {ahead} s in the future"),
                 ));
             }
+            window.from = window.from.max(begins.late.minus(self.clock_skew));
         }
-        self.check_age(issued, now)
+        if let Some(age) = self.check_age(issued, now)? {
+            window.until = window.until.min(age);
+        }
+        Ok(window)
     }
 
-    fn check_age(&self, issued: Option<Date>, now: UnixTime) -> Result<(), Refusal> {
-        let Some(max_age) = self.max_age else { return Ok(()) };
+    /// Checks the age, and tells when it is too high.
+    fn check_age(&self, issued: Option<Date>, now: UnixTime) -> Result<Option<UnixTime>, Refusal> {
+        let Some(max_age) = self.max_age else { return Ok(None) };
         let issued = issued.ok_or_else(|| malformed("the token has no iat, needed here"))?;
-        if now >= issued.early.plus(max_age).plus(self.clock_skew) {
+        let too_old = issued.early.plus(max_age).plus(self.clock_skew);
+        if now >= too_old {
             let (ago, most) = (now.since(issued.early).as_secs(), max_age.as_secs());
             return Err(Refusal::new(
                 Code::TokenTooOld,
                 format!("the token was issued {ago} s ago, and here {most} s are allowed"),
             ));
         }
-        Ok(())
+        Ok(Some(too_old))
     }
 }
 

@@ -8,6 +8,7 @@ mod configuration;
 mod issuer;
 mod passage;
 mod properties;
+mod remembered;
 mod route;
 mod rules;
 mod shadow;

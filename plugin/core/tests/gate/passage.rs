@@ -24,8 +24,24 @@ fn a_token_of_every_algorithm_passes() {
         let forward = forwarded(route.get(&token));
         assert_eq!(header(&forward, "x-kombi-sub"), Some(SUBJECT));
         assert_eq!(header(&forward, "x-kombi-issuer"), Some(issuer::URL));
-        assert_eq!(header(&forward, "x-kombi-request-id"), Some("r1"));
         assert_eq!(forward.would_refuse, None);
+    }
+}
+
+#[test]
+fn the_upstream_is_told_the_id_of_every_request_that_passes() {
+    let authorization = format!("Bearer {}", key().token(&claims()));
+    let with_token = vec![("authorization", authorization.as_str())];
+    for (route, headers, others) in [
+        (Route::with_keys(&json!({"access": "public"}), &[]), vec![], 0),
+        (Route::new(&json!({"shadow": true})), vec![], 0),
+        (Route::new(&json!({})), with_token, 3),
+    ] {
+        let (passage, step) = route.begin(request("GET", &headers));
+        let forward = forwarded(step);
+        let set: Vec<_> = passage.headers(&forward).collect();
+        assert_eq!(set.len(), others + 1, "{set:?}");
+        assert_eq!(set.last(), Some(&("x-kombi-request-id", "r1")));
     }
 }
 

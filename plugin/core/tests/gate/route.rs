@@ -8,7 +8,7 @@ use kombi_gate_core::{
     gate::{Gate, Passage},
     jwks::KeySet,
     refusal::{Refusal, Reply},
-    request::Head,
+    request::{Fields, Head},
     step::{Forward, Step},
     time::UnixTime,
     worker::{Moment, Worker},
@@ -70,11 +70,16 @@ impl Route {
         self.worker.get_mut().keys.settle(&claim, Ok(fetched), &terms, None, now());
     }
 
-    /// What becomes of a request.
-    pub(crate) fn send(&self, head: Head) -> Step {
+    /// A request at its beginning, and what becomes of it.
+    pub(crate) fn begin(&self, head: Head) -> (Passage, Step) {
         let worker = &mut self.worker.borrow_mut();
         let mut moment = Moment { worker, zone: None, now: now() };
-        Passage::begin(Rc::clone(&self.gate), head, &mut moment).1
+        Passage::begin(Rc::clone(&self.gate), head, &mut moment)
+    }
+
+    /// What becomes of a request.
+    pub(crate) fn send(&self, head: Head) -> Step {
+        self.begin(head).1
     }
 
     /// What becomes of a GET with this token.
@@ -101,15 +106,9 @@ pub(crate) fn now() -> UnixTime {
 
 /// A request with these headers.
 pub(crate) fn request(method: &str, headers: &[(&str, &str)]) -> Head {
-    Head {
-        method: method.to_owned(),
-        path: "/x".to_owned(),
-        headers: headers
-            .iter()
-            .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
-            .collect(),
-        request_id: "r1".to_owned(),
-    }
+    let mut fields = vec![(":method", method), (":path", "/x")];
+    fields.extend(headers);
+    Head::read(Fields::new(&fields), Some("r1".to_owned())).unwrap()
 }
 
 pub(crate) fn code(step: &Step) -> Option<Code> {
@@ -137,7 +136,9 @@ pub(crate) fn refused(step: Step) -> Reply {
 
 /// The value that the upstream sees of a header set by the gate.
 pub(crate) fn header<'a>(forward: &'a Forward, name: &str) -> Option<&'a str> {
-    forward.headers.iter().find(|header| header.name == name).map(|header| header.value.as_str())
+    let mut set =
+        forward.identity.iter().flat_map(|headers| headers.iter()).chain(&forward.headers);
+    set.find(|header| header.name == name).map(|header| header.value.as_str())
 }
 
 /// Why the request would not have passed.
