@@ -79,7 +79,8 @@ fn json_serializations_are_refused_however_good_their_signatures() {
     ]});
     let flattened =
         json!({"payload": payload, "protected": es256, "header": kid, "signature": by_es256});
-    let unprotected = json!({"payload": payload, "header": {"alg": "ES256"}, "signature": by_es256});
+    let unprotected =
+        json!({"payload": payload, "header": {"alg": "ES256"}, "signature": by_es256});
     let route = Route::new(&json!({}));
     for json in [general, flattened, unprotected] {
         assert_eq!(route.code(&json.to_string()), Some(Code::TokenMalformed), "{json}");
