@@ -284,11 +284,13 @@ impl IssuerKeys {
         self.held.as_ref().map_or(0, |document| document.fetched_at) < self.plan.fetched_at
     }
 
-    /// The plan as it stands, and the mark to change it by.
+    /// The plan as it stands, and the mark to change it by. After the clock was set back, what this
+    /// worker remembers is no better than what it finds.
     fn plan(&self, issuer: &str, zone: Option<&dyn Zone>, now: UnixTime) -> (Plan, Mark) {
         let (shared, mark) =
             zone.map_or((None, Mark::default()), |zone| Plan::read(zone, issuer, now));
-        (shared.unwrap_or_else(|| self.plan.clone()), mark)
+        let own = || Some(self.plan.clone()).filter(|plan| plan.is_plausible(now));
+        (shared.or_else(own).unwrap_or_default(), mark)
     }
 
     /// Lets `change` change the plan for all workers, unless it returns false.

@@ -87,7 +87,6 @@ impl Builder {
     #[must_use]
     pub fn route(mut self, prefix: &str, configuration: serde_json::Value) -> Self {
         self.routes.push(Route {
-            name: prefix.trim_matches('/').to_owned(),
             prefix: prefix.to_owned(),
             configuration: Configuration::Json(configuration),
         });
@@ -98,7 +97,6 @@ impl Builder {
     #[must_use]
     pub fn route_with_bytes(mut self, prefix: &str, bytes: impl Into<Vec<u8>>) -> Self {
         self.routes.push(Route {
-            name: prefix.trim_matches('/').to_owned(),
             prefix: prefix.to_owned(),
             configuration: Configuration::Bytes(bytes.into()),
         });

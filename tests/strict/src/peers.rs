@@ -171,3 +171,10 @@ pub(crate) struct Delivery {
     /// Kong's `:dispatch_status`.
     pub(crate) dispatch_status: Option<&'static str>,
 }
+
+impl Delivery {
+    /// Whether Kong tells that the call timed out.
+    pub(crate) fn timed_out(&self) -> bool {
+        self.dispatch_status == Some(Failure::Timeout.dispatch_status())
+    }
+}

@@ -9,8 +9,6 @@ use crate::host::Host;
 /// A route: requests whose path begins with its prefix.
 #[derive(Debug, Clone)]
 pub struct Route {
-    /// Its name.
-    pub name: String,
     /// What its paths begin with.
     pub prefix: String,
     /// The filter's configuration on it.

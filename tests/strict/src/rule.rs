@@ -32,14 +32,20 @@ rules! {
     FailsOpen = "the host proxies without the filter: every route is open";
     /// A hostcall in a phase that the host does not allow it in.
     WrongPhase = "would trap on Kong: the hostcall is not allowed in this phase";
-    /// A property read in a root context, or one that no filter may read.
-    PropertyRead = "would trap on Kong: this property cannot be read here";
+    /// A property read in a root context.
+    PropertyRead = "would trap on Kong: properties cannot be read here";
+    /// A property of Kong's own was read: it is answered in Lua, in whatever coroutine ran last.
+    KongProperty = "now and then the worker dies of it";
     /// A property that is read-only or unknown was written.
     PropertyWrite = "would trap on Kong: this property is read-only or unknown";
     /// A property or header was written that changes nothing.
     WithoutEffect = "the host answers Ok and nothing changes";
     /// A dispatch from a phase that has none.
     DispatchPhase = "would trap on Kong: no dispatch in this phase";
+    /// A dispatch from the callback of a root context's dispatch.
+    DispatchFromRootsCallback = "the worker dies: such a call waits for the next tick";
+    /// A request made a call after several in a row had timed out.
+    TimeoutsInARow = "after several calls that timed out Kong cannot send a refusal, and dies when the client leaves";
     /// A dispatch to nowhere, or to a URL.
     DispatchTarget = "would trap on Kong: the target must be host:port";
     /// The request's body was written outside on_http_request_body.

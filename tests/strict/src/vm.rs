@@ -133,7 +133,6 @@ pub(crate) struct Root {
 /// The request of an HTTP context.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Http {
-    pub(crate) route: String,
     pub(crate) request_id: String,
     pub(crate) raw_target: Vec<u8>,
     /// The request's headers as the filter sees them.
@@ -149,6 +148,8 @@ pub(crate) struct Http {
     pub(crate) paused: bool,
     pub(crate) resumed: bool,
     pub(crate) pending: BTreeSet<u32>,
+    /// How many of its dispatches timed out since one did not.
+    pub(crate) timeouts_in_a_row: u32,
     pub(crate) answer: Option<Response>,
     /// Properties that the filter has set.
     pub(crate) properties: BTreeMap<String, Vec<u8>>,

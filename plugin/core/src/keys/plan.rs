@@ -61,7 +61,7 @@ impl Plan {
     }
 
     /// Whether clocks that go right can have written this.
-    fn is_plausible(&self, now: UnixTime) -> bool {
+    pub(super) fn is_plausible(&self, now: UnixTime) -> bool {
         let latest = now.as_millis().saturating_add(HORIZON_MS);
         let soon = now.as_millis().saturating_add(super::LONGEST_PAUSE_MS);
         self.busy_until <= soon

@@ -327,6 +327,21 @@ fn a_plan_from_another_clock_is_not_followed() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_keeps_no_new_key_out() {
+    for mut node in [Node::new(2), Node::without_zone(1)] {
+        node.at(7_200).fetch(&["a"]);
+        let Lookup::Fetch(claim) = node.find(0, "made-up") else { panic!("no claim") };
+        node.settle(0, &claim, Ok(fetched(&["a"], None)));
+        assert!(matches!(node.find(0, "b"), Lookup::Unknown), "ten quiet seconds");
+        node.at(0);
+        assert!(node.has(0, "a"));
+        let Lookup::Fetch(claim) = node.find(0, "b") else { panic!("no claim") };
+        node.settle(0, &claim, Ok(fetched(&["a", "b"], None)));
+        assert!(node.has(0, "b"));
+    }
+}
+
+#[test]
 fn a_worker_that_cannot_read_the_others_keys_refreshes_its_own() {
     let mut node = Node::new(2);
     node.fetch(&["a"]);

@@ -67,6 +67,16 @@ fn the_token_does_not_choose_how_it_is_verified() {
     ]);
 }
 
+/// Section 2.2, "Weak Symmetric Keys": there are none, strong or weak. (Section 2.4 is about encryption,
+/// which is refused as a whole.)
+#[test]
+fn a_secret_that_can_be_guessed_is_good_for_nothing() {
+    assert_all_refused(
+        &["HS256", "HS384", "HS512"]
+            .map(|alg| ("guessed", under_hmac(alg, b"secret"), Code::AlgorithmRefused)),
+    );
+}
+
 /// Section 2.3, "Incorrect Composition of Encryption and Signature".
 #[test]
 fn encrypted_and_nested_tokens_are_refused() {

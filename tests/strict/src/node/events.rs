@@ -94,6 +94,10 @@ impl Node {
         if !answer.call.from_root {
             let Some(http) = self.http(worker, context) else { return };
             http.pending.remove(&token);
+            http.timeouts_in_a_row = match answer.delivery.timed_out() {
+                true => http.timeouts_in_a_row + 1,
+                false => 0,
+            };
         }
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let counts = [number(answer.delivery.header_count), number(answer.delivery.body.len())];

@@ -62,10 +62,6 @@ impl Node {
         let has_body = !request.body.is_empty();
         let count = u32::try_from(wire.len()).unwrap_or(u32::MAX);
         let http = Http {
-            route: route
-                .and_then(|route| self.routes.get(route))
-                .map(|r| r.name.clone())
-                .unwrap_or_default(),
             request_id,
             raw_target: request.target,
             seen: wire.clone(),

@@ -3,6 +3,10 @@
 use super::{Phase, Stop, Vm, status};
 use crate::{headers::Headers, peers::Call, rule::Rule};
 
+/// How many calls of one request may time out in a row. Nobody has counted how many it takes, so
+/// this is what a filter needs: its call and one more.
+const MOST_TIMEOUTS: u32 = 2;
+
 impl Vm {
     /// `proxy_http_call`; the token, or the status that refuses it.
     pub(super) fn dispatch(
@@ -58,6 +62,18 @@ impl Vm {
     }
 
     fn check_dispatch(&mut self, target: &str) -> Result<(), Stop> {
+        if self.phase() == Some(Phase::CallResponse) && self.in_root() {
+            return Err(
+                self.forbid(Rule::DispatchFromRootsCallback, format!("dispatched to {target}"))
+            );
+        }
+        let timeouts = self.http().map_or(0, |http| http.timeouts_in_a_row);
+        if timeouts > MOST_TIMEOUTS {
+            self.object(
+                Rule::TimeoutsInARow,
+                format!("dispatched to {target} after {timeouts} timeouts in a row"),
+            );
+        }
         let allowed = match self.phase() {
             Some(Phase::RequestHeaders | Phase::RequestBody | Phase::Tick) => true,
             Some(Phase::CallResponse) => !self.http().is_some_and(|http| http.response_began),

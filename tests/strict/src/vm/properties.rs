@@ -27,8 +27,8 @@ impl Vm {
                     format!("read the property {name} in a root context"),
                 ));
             }
-            if name == "kong.response.source" {
-                return Err(self.forbid(Rule::PropertyRead, format!("read the property {name}")));
+            if name == "kong" || name.starts_with("kong.") {
+                return Err(self.forbid(Rule::KongProperty, format!("read the property {name}")));
             }
         }
         let value = self.property(&name);
@@ -40,10 +40,7 @@ impl Vm {
 
     fn property(&mut self, name: &str) -> Option<Vec<u8>> {
         let on_kong = self.on_kong();
-        let (zone, body) = {
-            let settings = &self.shared.borrow().settings;
-            (settings.zone_bytes, settings.body_buffer_bytes)
-        };
+        let zone = self.shared.borrow().settings.zone_bytes;
         let http = self.http()?;
         let text = |text: &str| Some(text.as_bytes().to_vec());
         match name {
@@ -57,16 +54,8 @@ impl Vm {
             return Some(value.clone());
         }
         match name {
-            "kong.version" => text("3.9.3"),
-            "kong.route_name" => Some(http.route.clone().into_bytes()),
-            "kong.service_name" => text("backend"),
-            "kong.configuration.nginx_wasm_shm_kv" => {
-                zone.map(|bytes| bytes.to_string().into_bytes())
-            }
             // Set beside the zone in kong/kong.conf.
             "ngx.kombi_zone" => zone.map(|bytes| bytes.to_string().into_bytes()),
-            "kong.configuration.nginx_http_client_body_buffer_size" => text(&body.to_string()),
-            "kong.configuration.router_flavor" => text("expressions"),
             "ngx.kong_request_id" => Some(http.request_id.clone().into_bytes()),
             "ngx.request_uri" => Some(http.raw_target.clone()),
             "ngx.remote_addr" => text("192.0.2.7"),
