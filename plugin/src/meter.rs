@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use kombi_gate_core::{cache::CacheCounts, keys::KeyCounts, limit::lease::LeaseCounts};
+use kombi_gate_core::{
+    cache::CacheCounts, introspect::VerdictCounts, keys::KeyCounts, limit::lease::LeaseCounts,
+};
 use kombi_spec::code::Code;
 
 use crate::host::Metric;
@@ -102,6 +104,16 @@ pub(crate) fn leases(counts: LeaseCounts) {
     for (result, count) in [("ok", counts.answered), ("failed", counts.unanswered)] {
         if count > 0 {
             Metric::counter("lease_reports_total", &[("result", result)]).add(count);
+        }
+    }
+}
+
+/// How questions about opaque tokens ended.
+pub(crate) fn verdicts(counts: VerdictCounts) {
+    let VerdictCounts { active, inactive, failed } = counts;
+    for (result, count) in [("active", active), ("inactive", inactive), ("failed", failed)] {
+        if count > 0 {
+            Metric::counter("introspections_total", &[("result", result)]).add(count);
         }
     }
 }

@@ -43,14 +43,16 @@ pub(crate) fn take_waiting() -> Vec<Rc<RefCell<State>>> {
 
 /// Publishes what happened in this worker since the last time.
 pub(crate) fn publish() {
-    let (keys, tokens, leases, ages) = with_moment(|moment| {
-        let Worker { keys, tokens, leases, .. } = &mut *moment.worker;
+    let (keys, tokens, verdicts, leases, ages) = with_moment(|moment| {
+        let Worker { keys, tokens, verdicts, leases, .. } = &mut *moment.worker;
         let ages: Vec<_> =
             keys.ages(moment.now).map(|(issuer, age)| (issuer.to_owned(), age)).collect();
-        (keys.take_counts(), tokens.take_counts(), leases.take_counts(), ages)
+        let (verdicts, leases) = (verdicts.take_counts(), leases.take_counts());
+        (keys.take_counts(), tokens.take_counts(), verdicts, leases, ages)
     });
     meter::keys(keys);
     meter::tokens(tokens);
+    meter::verdicts(verdicts);
     meter::leases(leases);
     for (issuer, age) in ages {
         meter::age_of_keys(&issuer, age);

@@ -79,6 +79,9 @@ codes! {
     /// The signature does not fit the token.
     SignatureInvalid = "signature_invalid", 401, "the token's signature is wrong",
         "Send the access token exactly as the issuer returned it.";
+    /// The issuer does not hold the opaque token to be good (RFC 7662 section 2.2).
+    TokenInactive = "token_inactive", 401, "the token is not active",
+        "Use a token that has neither expired nor been revoked; in Zitadel, create a new personal access token.";
     /// The token is valid, but the route needs roles that it does not carry.
     RoleMissing = "role_missing", 403, "a required role is missing",
         "Ask an administrator for the role; then sign in again.";

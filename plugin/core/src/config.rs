@@ -11,6 +11,8 @@ mod raw;
 mod roles;
 mod url;
 
+use std::rc::Rc;
+
 use serde::{Deserialize, Deserializer};
 
 use crate::{assertion::Signer, authorize::Demands, exchange::Exchange, token::Validity};
@@ -43,9 +45,19 @@ pub struct Rules {
     /// Signs an assertion for the upstream, if it wants one.
     pub signer: Option<Signer>,
     /// The exchange, where the gate itself may call it.
-    pub exchange: Option<Exchange>,
+    pub exchange: Option<Rc<Exchange>>,
+    /// Who says what opaque tokens mean, if they are accepted.
+    pub introspection: Option<Introspection>,
     /// Whether to let pass, and only tell, what would be refused.
     pub shadow: bool,
+}
+
+/// Who says what opaque tokens mean.
+pub struct Introspection {
+    /// Whose tokens they are.
+    pub issuer: Issuer,
+    /// Who asks that issuer.
+    pub exchange: Rc<Exchange>,
 }
 
 /// The configuration cannot be used.

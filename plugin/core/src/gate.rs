@@ -1,5 +1,7 @@
 //! One request on its way through the gate, from top to bottom.
 
+mod opaque;
+
 use std::{rc::Rc, time::Duration};
 
 use kombi_spec::{code::Code, header};
@@ -8,7 +10,7 @@ use crate::{
     admission::Admission,
     cache::{Recalled, Verified},
     config::{self, ConfigError, Issuer, KeyTerms, Policy, Rules},
-    credentials,
+    credentials::{self, Bearer},
     exchange::Exchange,
     fetch::{KeyFetch, Progress},
     identity::Identity,
@@ -18,11 +20,12 @@ use crate::{
     reserved,
     step::{Forward, HttpOutcome, SetHeader, Step},
     time::UnixTime,
-    token::{Token, Window},
+    token::{Claims, Token, Window},
     worker::Moment,
 };
+use opaque::Verdict;
 
-/// How long a request waits for keys that others fetch: as long as that can take.
+/// How long a request waits for what others fetch: as long as that can take.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
 
 /// A route's gate: what it demands, or why it cannot tell and must refuse everybody.
@@ -63,7 +66,7 @@ impl Gate {
     #[must_use]
     pub fn exchange(&self) -> Option<&Exchange> {
         match &self.policy {
-            Ok(Policy::Authenticated(rules)) => rules.exchange.as_ref(),
+            Ok(Policy::Authenticated(rules)) => rules.exchange.as_deref(),
             _ => None,
         }
     }
@@ -85,18 +88,20 @@ pub struct Passage {
     waiting: Option<Waiting>,
 }
 
-/// A request that waits for its issuer's keys.
-struct Waiting {
-    token: Token,
-    cause: Cause,
+/// A request that waits.
+enum Waiting {
+    /// For its issuer's keys.
+    Keys { token: Box<Token>, cause: Cause },
+    /// For what its opaque token means.
+    Verdict(Verdict),
 }
 
-/// What a request waits for.
+/// What a request waits for that needs keys.
 enum Cause {
     /// The fetch that it makes itself.
     Fetch(KeyFetch, Claim),
     /// The fetch that another makes, since this moment; with a seat in the waiting room.
-    Another { since: UnixTime, _seat: Rc<()> },
+    Another { since: UnixTime, seat: Rc<()> },
 }
 
 impl Passage {
@@ -112,20 +117,42 @@ impl Passage {
 
     /// The call that was asked for has ended.
     pub fn resume(&mut self, outcome: HttpOutcome, moment: &mut Moment<'_>) -> Step {
-        let step = self.with_answer(outcome, moment);
+        let step = match self.waiting.take() {
+            Some(Waiting::Keys { token, cause: Cause::Fetch(fetch, claim) }) => {
+                self.with_answer(*token, fetch, claim, outcome, moment)
+            }
+            Some(Waiting::Verdict(Verdict::Own(ticket))) => {
+                self.with_verdict(&ticket, outcome, moment)
+            }
+            _ => Err(unasked()),
+        };
         self.or_reply(step)
     }
 
     /// The pause that was asked for is over.
     pub fn look_again(&mut self, moment: &mut Moment<'_>) -> Step {
-        let step = self.with_keys_of_others(moment);
+        let step = match self.waiting.take() {
+            Some(Waiting::Keys { token, cause: Cause::Another { since, seat } }) => {
+                // Free before it is asked for again.
+                drop(seat);
+                self.with_keys_of_others(*token, since, moment)
+            }
+            Some(Waiting::Verdict(Verdict::Another { since, seat })) => {
+                drop(seat);
+                self.with_verdict_of_another(since, moment)
+            }
+            _ => Err(unasked()),
+        };
         self.or_reply(step)
     }
 
     /// The host cannot wait.
     pub fn cannot_wait(&mut self) -> Step {
-        self.waiting = None;
-        self.or_reply(Err(keys_awaited()))
+        let refusal = match self.waiting.take() {
+            Some(Waiting::Verdict(_)) => opaque::verdict_awaited(),
+            _ => keys_awaited(),
+        };
+        self.or_reply(Err(refusal))
     }
 
     /// Whether the request waits for something.
@@ -136,8 +163,14 @@ impl Passage {
 
     /// The request is over, maybe before it was decided.
     pub fn end(&mut self, moment: &mut Moment<'_>) {
-        if let Some(Waiting { cause: Cause::Fetch(_, claim), .. }) = self.waiting.take() {
-            moment.worker.keys.orphan(&claim, moment.zone, moment.now);
+        match self.waiting.take() {
+            Some(Waiting::Keys { cause: Cause::Fetch(_, claim), .. }) => {
+                moment.worker.keys.orphan(&claim, moment.zone, moment.now);
+            }
+            Some(Waiting::Verdict(Verdict::Own(ticket))) => {
+                moment.worker.verdicts.release(&ticket);
+            }
+            _ => {}
         }
     }
 
@@ -181,11 +214,15 @@ impl Passage {
         if let Some(Recalled::Admitted(admission)) = &recalled {
             return self.proceed(rules, admission, moment);
         }
-        let raw = presented.bearer(rules.max_token_bytes)?.jwt()?;
+        let bearer = presented.bearer(rules.max_token_bytes)?;
+        if let (Bearer::Opaque(_), Some(_)) = (bearer, &rules.introspection) {
+            return self.introspect(rules, None, moment);
+        }
+        let raw = bearer.jwt()?;
         if let Some(Recalled::Verified(token)) = &recalled {
             let issuer = issuer_of(token, rules)?;
             let window = token.check(issuer, &rules.validity, moment.now)?;
-            return self.admit(rules, issuer, token, window, moment);
+            return self.admit(rules, issuer, &token.claims, window, moment);
         }
         let token = Token::parse(raw)?;
         let issuer = issuer_of(&token, rules)?;
@@ -208,7 +245,10 @@ impl Passage {
             Lookup::Found(held) => self.verify_with(&held, rules, issuer, token, window, moment),
             Lookup::Fetch(claim) => {
                 let (fetch, call) = KeyFetch::begin(issuer);
-                self.waiting = Some(Waiting { token, cause: Cause::Fetch(fetch, claim) });
+                self.waiting = Some(Waiting::Keys {
+                    token: Box::new(token),
+                    cause: Cause::Fetch(fetch, claim),
+                });
                 Ok(Step::Call(call))
             }
             Lookup::Busy => self.wait(token, since.unwrap_or(moment.now), moment),
@@ -229,7 +269,7 @@ impl Passage {
         held.keys.get(&token.key_id).ok_or_else(key_unknown)?.verify(&token)?;
         let token = Rc::new(token);
         let presented = credentials::presented(&self.head)?;
-        if let Ok(Some(expires)) = token.expires() {
+        if let Ok(Some(expires)) = token.claims.expires() {
             let verified = Verified {
                 token: Rc::clone(&token),
                 issuer: issuer.url.text.as_str().into(),
@@ -237,7 +277,7 @@ impl Passage {
             };
             moment.worker.tokens.remember(presented.bytes(), verified, expires);
         }
-        self.admit(rules, issuer, &token, window, moment)
+        self.admit(rules, issuer, &token.claims, window, moment)
     }
 
     /// Waits for the keys that another fetches, if there is room and time.
@@ -252,20 +292,19 @@ impl Passage {
         if waited >= LONGEST_WAIT {
             return Err(keys_awaited());
         }
-        self.waiting = Some(Waiting { token, cause: Cause::Another { since, _seat: seat } });
+        self.waiting =
+            Some(Waiting::Keys { token: Box::new(token), cause: Cause::Another { since, seat } });
         Ok(Step::Wait)
     }
 
-    fn with_keys_of_others(&mut self, moment: &mut Moment<'_>) -> Result<Step, Refusal> {
+    fn with_keys_of_others(
+        &mut self,
+        token: Token,
+        since: UnixTime,
+        moment: &mut Moment<'_>,
+    ) -> Result<Step, Refusal> {
         let gate = Rc::clone(&self.gate);
-        let (
-            Ok(Policy::Authenticated(rules)),
-            Some(Waiting { token, cause: Cause::Another { since, .. } }),
-        ) = (&gate.policy, self.waiting.take())
-        else {
-            // The host speaks of a pause that was never asked for.
-            return Err(keys_unavailable());
-        };
+        let Ok(Policy::Authenticated(rules)) = &gate.policy else { return Err(unasked()) };
         let issuer = issuer_of(&token, rules)?;
         // The token may have expired while it waited.
         let window = token.check(issuer, &rules.validity, moment.now)?;
@@ -274,21 +313,20 @@ impl Passage {
 
     fn with_answer(
         &mut self,
+        token: Token,
+        mut fetch: KeyFetch,
+        claim: Claim,
         outcome: HttpOutcome,
         moment: &mut Moment<'_>,
     ) -> Result<Step, Refusal> {
         let gate = Rc::clone(&self.gate);
-        let (
-            Ok(Policy::Authenticated(rules)),
-            Some(Waiting { token, cause: Cause::Fetch(mut fetch, claim) }),
-        ) = (&gate.policy, self.waiting.take())
-        else {
-            // The host answered a call that was never made.
-            return Err(keys_unavailable());
-        };
+        let Ok(Policy::Authenticated(rules)) = &gate.policy else { return Err(unasked()) };
         let failure = match fetch.advance(outcome) {
             Ok(Progress::Call(call)) => {
-                self.waiting = Some(Waiting { token, cause: Cause::Fetch(fetch, claim) });
+                self.waiting = Some(Waiting::Keys {
+                    token: Box::new(token),
+                    cause: Cause::Fetch(fetch, claim),
+                });
                 return Ok(Step::Call(call));
             }
             Ok(Progress::Done(fetched)) => {
@@ -321,11 +359,11 @@ impl Passage {
         &self,
         rules: &Rules,
         issuer: &Issuer,
-        token: &Token,
+        claims: &Claims,
         window: Window,
         moment: &mut Moment<'_>,
     ) -> Result<Step, Refusal> {
-        let identity = Identity::of_verified(token, issuer)?;
+        let identity = Identity::of_verified(claims, issuer)?;
         let method = self.head.method();
         if let Err(refusal) = rules.demands.check(&identity, method) {
             // Who calls is known in shadow mode too, but only an assertion says that they may.
@@ -380,10 +418,16 @@ impl Passage {
 }
 
 fn issuer_of<'a>(token: &Token, rules: &'a Rules) -> Result<&'a Issuer, Refusal> {
-    let name = token.issuer()?;
+    let name = token.claims.issuer()?;
     rules.issuers.iter().find(|issuer| issuer.url.text == name).ok_or_else(|| {
         Refusal::new(Code::IssuerUnknown, "the token's iss is not an issuer accepted here")
     })
+}
+
+/// The host speaks of a call or a pause that was never asked for.
+fn unasked() -> Refusal {
+    Refusal::new(Code::Internal, "the gateway could not handle the request")
+        .because(Some("the host answered what it was not asked"))
 }
 
 fn key_unknown() -> Refusal {

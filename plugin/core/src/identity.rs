@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use kombi_spec::header;
 
-use crate::{config::Issuer, refusal::Refusal, roles::Grants, step::SetHeader, token::Token};
+use crate::{config::Issuer, refusal::Refusal, roles::Grants, step::SetHeader, token::Claims};
 
 /// Zitadel's claim with the organisation that owns the user.
 const ORGANISATION_CLAIM: &str = "urn:zitadel:iam:user:resourceowner:id";
@@ -33,19 +33,19 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads the identity from a token; the caller has verified it against `issuer`.
-    pub fn of_verified(token: &Token, issuer: &Issuer) -> Result<Self, Refusal> {
-        let text = |name| token.string(name).map(|found| found.map(str::to_owned));
-        let roles = Grants::read(&token.claims, &issuer.roles);
+    /// Reads the identity from claims; the caller has verified that they are `issuer`'s.
+    pub fn of_verified(claims: &Claims, issuer: &Issuer) -> Result<Self, Refusal> {
+        let text = |name| claims.string(name).map(|found| found.map(str::to_owned));
+        let roles = Grants::read(claims, &issuer.roles);
         Ok(Self {
             issuer: issuer.url.text.clone(),
-            subject: token.subject()?.to_owned(),
+            subject: claims.subject()?.to_owned(),
             organisation: text(ORGANISATION_CLAIM)?,
-            plan: issuer.plan.as_ref().and_then(|source| source.plan(&token.claims, &roles)),
+            plan: issuer.plan.as_ref().and_then(|source| source.plan(claims, &roles)),
             roles,
-            delegated: token.claims.get("act").is_some_and(|actor| !actor.is_null()),
+            delegated: claims.get("act").is_some_and(|actor| !actor.is_null()),
             email: text("email")?,
-            email_verified: token.claims.get("email_verified").is_some_and(|v| v == true),
+            email_verified: claims.get("email_verified").is_some_and(|v| v == true),
             name: text("name")?,
         })
     }

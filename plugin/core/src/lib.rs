@@ -14,6 +14,7 @@ pub mod exchange;
 pub mod fetch;
 pub mod gate;
 pub mod identity;
+pub mod introspect;
 pub mod json;
 pub mod jwks;
 pub mod keys;

@@ -2,6 +2,7 @@
 //! and every check on it that needs no key.
 
 mod algorithm;
+mod claims;
 mod header;
 mod purpose;
 mod validity;
@@ -12,11 +13,9 @@ use serde_json::{Map, Value};
 
 use crate::{config::Issuer, json, refusal::Refusal, time::UnixTime};
 pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use claims::Claims;
 use header::Header;
 pub use validity::{Validity, Window};
-
-/// Longest subject in bytes (OpenID Connect Core 1.0 section 2).
-const MAX_SUBJECT_BYTES: usize = 255;
 
 /// A token that can be read; nothing in it is trusted until its signature is verified.
 #[derive(Debug, Clone)]
@@ -26,10 +25,8 @@ pub struct Token {
     pub algorithm: Algorithm,
     /// The id of the key that signed, as the token says.
     pub key_id: String,
-    /// Whether the token's `typ` says that it is an access token.
-    declared_access_token: bool,
     /// The claims, unverified.
-    pub claims: Map<String, Value>,
+    pub claims: Claims,
 }
 
 impl Token {
@@ -53,8 +50,7 @@ impl Token {
             raw: raw.to_owned(),
             algorithm: header.algorithm,
             key_id: header.key_id,
-            declared_access_token: header.declared_access_token,
-            claims,
+            claims: Claims::new(claims, header.declared_access_token),
         })
     }
 
@@ -62,31 +58,6 @@ impl Token {
     #[must_use]
     pub fn signed_parts(&self) -> (&str, &str) {
         self.raw.rsplit_once('.').unwrap_or_default()
-    }
-
-    /// The claim `iss`.
-    pub fn issuer(&self) -> Result<&str, Refusal> {
-        self.string("iss")?.ok_or_else(|| malformed("the token has no iss"))
-    }
-
-    /// The claim `sub`.
-    pub fn subject(&self) -> Result<&str, Refusal> {
-        match self.string("sub")? {
-            Some(sub) if sub.len() > MAX_SUBJECT_BYTES => {
-                Err(malformed(format!("the token's sub is longer than {MAX_SUBJECT_BYTES} bytes")))
-            }
-            Some(sub) if !sub.is_empty() => Ok(sub),
-            _ => Err(malformed("the token has no sub")),
-        }
-    }
-
-    /// A claim that is a string, if it is there.
-    pub fn string(&self, name: &str) -> Result<Option<&str>, Refusal> {
-        match self.claims.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(malformed(format!("the claim {name} is not a string"))),
-        }
     }
 
     /// Checks what `issuer` and the route demand, short of the signature: these checks are cheap,
@@ -104,34 +75,7 @@ impl Token {
                 format!("the issuer's tokens may not be signed with {}", self.algorithm),
             ));
         }
-        purpose::refuse_other_purposes(&self.claims, self.declared_access_token)?;
-        self.check_audience(issuer)?;
-        validity.check(&self.claims, now)
-    }
-
-    /// `aud` is a string or an array of strings (RFC 7519 section 4.1.3); one match is enough.
-    fn check_audience(&self, issuer: &Issuer) -> Result<(), Refusal> {
-        let audiences: Vec<&str> = match self.claims.get("aud") {
-            Some(Value::String(one)) => vec![one],
-            Some(Value::Array(many)) => many
-                .iter()
-                .map(|value| value.as_str().ok_or_else(|| malformed("aud holds a non-string")))
-                .collect::<Result<_, _>>()?,
-            None | Some(Value::Null) => Vec::new(),
-            Some(_) => return Err(malformed("the claim aud is not a string or an array")),
-        };
-        if audiences.iter().any(|found| issuer.audiences.iter().any(|wanted| wanted == found)) {
-            return Ok(());
-        }
-        Err(Refusal::new(
-            Code::AudienceMismatch,
-            "the token's aud names none of the audiences accepted here",
-        ))
-    }
-
-    /// The moment until which the token may be accepted, skew not counted.
-    pub fn expires(&self) -> Result<Option<UnixTime>, Refusal> {
-        Ok(validity::date(&self.claims, "exp")?.map(|date| date.early))
+        self.claims.check(issuer, validity, now)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
     config::KeyTerms,
     fetch::{FetchError, Fetched},
     gate::Gate,
+    introspect::Verdicts,
     keys::{Claim, KeyStore, Lookup},
     limit::lease::Leases,
     time::UnixTime,
@@ -27,6 +28,8 @@ pub struct Worker {
     pub tokens: TokenCache,
     /// What the node holds of limits that nodes share.
     pub leases: Leases,
+    /// What opaque tokens mean.
+    pub verdicts: Verdicts,
     /// Every request that waits for keys holds a copy.
     seats: Rc<()>,
 }

@@ -15,6 +15,7 @@
 #![allow(clippy::panic)]
 
 pub mod clock;
+pub mod exchange;
 pub mod filter;
 pub mod headers;
 pub mod host;

@@ -10,7 +10,7 @@ use kombi_gate_core::{
     identity::Identity,
     json,
     jwks::KeySet,
-    request::Head,
+    request::{Fields, Head},
     roles::{Grants, RoleSource},
     step::Step,
     time::UnixTime,
@@ -61,19 +61,17 @@ impl Route {
         Self { gate: Rc::new(Gate::new(configuration)), worker }
     }
 
-    fn send(&mut self, headers: Vec<(Vec<u8>, Vec<u8>)>) -> Step {
-        let head = Head {
-            method: "GET".to_owned(),
-            path: "/x".to_owned(),
-            headers,
-            request_id: "r1".to_owned(),
-        };
+    fn send(&mut self, headers: &[(Vec<u8>, Vec<u8>)]) -> Step {
+        let mut fields =
+            vec![(b":method".to_vec(), b"GET".to_vec()), (b":path".to_vec(), b"/x".to_vec())];
+        fields.extend_from_slice(headers);
+        let head = Head::read(Fields::new(&fields), Some("r1".to_owned())).unwrap_or_default();
         let mut moment = Moment { worker: &mut self.worker, zone: None, now: now() };
         Passage::begin(Rc::clone(&self.gate), head, &mut moment).1
     }
 
     fn authorized(&mut self, value: &[u8]) -> Step {
-        self.send(vec![(b"authorization".to_vec(), value.to_vec())])
+        self.send(&[(b"authorization".to_vec(), value.to_vec())])
     }
 }
 
@@ -179,7 +177,7 @@ pub fn config(input: &[u8]) {
         let read: Value = serde_json::from_slice(input).unwrap_or_default();
         read.get(name) == Some(value)
     };
-    match route.send(Vec::new()) {
+    match route.send(&[]) {
         Step::Forward(_) => assert!(
             !unusable && (says("access", &json!("public")) || says("shadow", &json!(true))),
             "a route that was never said to be public lets everybody pass"
@@ -207,11 +205,11 @@ pub fn head(input: &[u8]) {
         .collect();
     let reserved = headers.iter().any(|(name, _)| is_reserved(name));
     let mut public = Route::with(br#"{"access":"public"}"#);
-    match public.send(headers.clone()) {
+    match public.send(&headers) {
         Step::Forward(_) => assert!(!reserved, "a reserved header passed"),
         step => assert!(reserved, "a public route: {step:?}"),
     }
-    let step = Route::new().send(headers.clone());
+    let step = Route::new().send(&headers);
     if let Step::Forward(_) = step {
         let good = |value: &[u8]| value.ends_with(GOOD.as_bytes());
         assert!(headers.iter().any(|(_, value)| good(value)) && !reserved, "no token, and passed");

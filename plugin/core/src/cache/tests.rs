@@ -71,7 +71,7 @@ fn a_token_is_remembered_until_it_expires() {
     let token = raw("a", &signature(1), 0);
     assert!(recall(&mut cache, &token, 0).is_none());
     remember(&mut cache, &token, 100);
-    assert_eq!(recall(&mut cache, &token, 99).unwrap().subject().unwrap(), "a");
+    assert_eq!(recall(&mut cache, &token, 99).unwrap().claims.subject().unwrap(), "a");
     assert!(recall(&mut cache, &token, 100).is_none());
     assert!(recall(&mut cache, &token, 99).is_none(), "it is gone");
     assert_eq!(cache.take_counts(), CacheCounts { hits: 1, misses: 3 });
@@ -103,7 +103,7 @@ fn tokens_with_the_same_end_do_not_get_into_each_others_way() {
         remember(&mut cache, token, 100);
     }
     for (token, sub) in tokens.iter().zip(["a", "b", "c"]) {
-        assert_eq!(recall(&mut cache, token, 0).unwrap().subject().unwrap(), sub);
+        assert_eq!(recall(&mut cache, token, 0).unwrap().claims.subject().unwrap(), sub);
     }
 }
 

@@ -1,14 +1,15 @@
 //! The configuration as it is written; see `spec/kombi_gate.schema.json`.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use serde::Deserialize;
 
 use super::{
-    ConfigError, Rules, given, invalid, is_label, issuer::RawIssuer, list::List, names, non_empty,
+    ConfigError, Introspection, Issuer, Rules, given, invalid, is_label, issuer::RawIssuer,
+    list::List, names, non_empty,
 };
 use super::{exchange::RawExchange, keys::RawKeys, roles::RawRoles};
-use crate::{assertion::Signer, authorize::Demands, token::Validity};
+use crate::{assertion::Signer, authorize::Demands, exchange::Exchange, token::Validity};
 
 /// How far clocks may differ, unless the configuration says otherwise.
 const DEFAULT_CLOCK_SKEW_S: u64 = 5;
@@ -37,6 +38,8 @@ pub(super) struct RawPolicy {
     assertion: Option<RawAssertion>,
     #[serde(default, deserialize_with = "given")]
     exchange: Option<RawExchange>,
+    #[serde(default, deserialize_with = "given")]
+    opaque_tokens_from: Option<String>,
     #[serde(default, deserialize_with = "given")]
     clock_skew_s: Option<u64>,
     #[serde(default, deserialize_with = "given")]
@@ -90,6 +93,7 @@ impl RawPolicy {
             ("keys", self.keys.is_some()),
             ("assertion", self.assertion.is_some()),
             ("exchange", self.exchange.is_some()),
+            ("opaque_tokens_from", self.opaque_tokens_from.is_some()),
             ("max_age_s", self.max_age_s.is_some()),
             ("shadow", self.shadow.is_some()),
         ] {
@@ -130,6 +134,9 @@ impl TryFrom<RawPolicy> for Rules {
         if !(1024..=65_536).contains(&max_token_bytes) {
             return Err(invalid("max_token_bytes", "expected between 1024 and 65536"));
         }
+        let exchange = raw.exchange.map(RawExchange::parse).transpose()?.map(Rc::new);
+        let introspection =
+            raw.opaque_tokens_from.map(|name| introspection(&name, &issuers, exchange.as_ref()));
         Ok(Self {
             issuers,
             max_token_bytes,
@@ -144,10 +151,24 @@ impl TryFrom<RawPolicy> for Rules {
             },
             keys: raw.keys.unwrap_or_default().parse()?,
             signer: raw.assertion.map(RawAssertion::parse).transpose()?,
-            exchange: raw.exchange.map(RawExchange::parse).transpose()?,
+            exchange,
+            introspection: introspection.transpose()?,
             shadow: raw.shadow.unwrap_or(false),
         })
     }
+}
+
+/// Whose opaque tokens are accepted: those of `name`, one of `issuers`, as `exchange` says.
+fn introspection(
+    name: &str,
+    issuers: &[Issuer],
+    exchange: Option<&Rc<Exchange>>,
+) -> Result<Introspection, ConfigError> {
+    let field = "opaque_tokens_from";
+    let issuer = issuers.iter().find(|issuer| issuer.url.text == name);
+    let issuer = issuer.ok_or_else(|| invalid(field, "expected one of issuers"))?.clone();
+    let exchange = exchange.ok_or_else(|| invalid(field, "makes no sense without exchange"))?;
+    Ok(Introspection { issuer, exchange: Rc::clone(exchange) })
 }
 
 impl RawAssertion {

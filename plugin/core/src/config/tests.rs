@@ -30,6 +30,7 @@ fn full() -> Value {
             "signing_key": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
             "timeout_ms": 500,
         },
+        "opaque_tokens_from": "https://id.example",
         "clock_skew_s": 7,
         "max_age_s": 3600,
         "max_token_bytes": 8192,
@@ -64,6 +65,7 @@ fn a_full_configuration_becomes_rules() {
     let exchange = rules.exchange.unwrap();
     assert_eq!(exchange.url.address, "exchange.internal:8080");
     assert_eq!(exchange.timeout, Duration::from_millis(500));
+    assert_eq!(rules.introspection.unwrap().issuer.url.text, "https://id.example");
 }
 
 #[test]
@@ -77,7 +79,7 @@ fn what_is_left_out_is_strict() {
     assert_eq!(rules.max_token_bytes, 16_384);
     assert_eq!(rules.demands, Demands::default());
     assert!(!rules.demands.delegation && !rules.shadow && rules.signer.is_none());
-    assert!(rules.exchange.is_none());
+    assert!(rules.exchange.is_none() && rules.introspection.is_none());
 }
 
 #[test]
@@ -144,6 +146,9 @@ fn each_mistake_names_its_field() {
         ("/exchange/signing_key", json!("AAAA"), "exchange.signing_key"),
         ("/exchange/timeout_ms", json!(99), "exchange.timeout_ms"),
         ("/exchange/timeout_ms", json!(10_001), "exchange.timeout_ms"),
+        ("/opaque_tokens_from", json!(null), "opaque_tokens_from"),
+        ("/opaque_tokens_from", json!(true), "opaque_tokens_from"),
+        ("/opaque_tokens_from", json!("https://id.example/"), "opaque_tokens_from"),
         ("/clock_skew_s", json!(301), "clock_skew_s"),
         ("/clock_skew_s", json!(-1), "clock_skew_s"),
     ];

@@ -191,7 +191,7 @@ fn a_declared_access_token_may_speak_of_its_login() {
 fn a_subject_is_short_and_not_empty() {
     let subject = |sub: Value| {
         let token = Token::parse(&raw(&header(), &json!({ "sub": sub }))).unwrap();
-        token.subject().map(str::len).map_err(|refusal| refusal.code)
+        token.claims.subject().map(str::len).map_err(|refusal| refusal.code)
     };
     assert_eq!(subject(json!("x".repeat(255))), Ok(255));
     for sub in [json!("x".repeat(256)), json!(""), json!(null), json!(1), json!(["x"])] {
