@@ -8,7 +8,7 @@ use crate::{
     config::KeyTerms,
     fetch::{FetchError, Fetched},
     keys::{Claim, KeyStore, Lookup},
-    limit::lease::Leases,
+    limit::{self, lease::Leases},
     time::UnixTime,
     token::Token,
     zone::Zone,
@@ -27,6 +27,8 @@ pub struct Worker {
     pub tokens: TokenCache,
     /// What the node holds of limits that nodes share.
     pub leases: Leases,
+    /// What it knows of the node's limits.
+    pub limits: limit::Local,
     /// Every request that waits for keys holds a copy.
     seats: Rc<()>,
 }
