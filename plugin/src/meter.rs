@@ -2,7 +2,11 @@
 
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
-use kombi_gate_core::{cache::CacheCounts, keys::KeyCounts, limit::lease::LeaseCounts};
+use kombi_gate_core::{
+    cache::CacheCounts,
+    keys::KeyCounts,
+    limit::{Counts, lease::LeaseCounts},
+};
 use kombi_spec::code::Code;
 
 use crate::host::Metric;
@@ -91,6 +95,17 @@ pub(crate) fn leases(counts: LeaseCounts) {
         if count > 0 {
             Metric::counter("lease_reports_total", &[("result", result)]).add(count);
         }
+    }
+}
+
+/// What became of limits.
+pub(crate) fn limits(counts: &Counts) {
+    for (rule, outcome, count) in &counts.outcomes {
+        let labels = [("rule", &**rule), ("outcome", outcome.as_str())];
+        Metric::counter("limit_decisions_total", &labels).add(*count);
+    }
+    for (trouble, count) in &counts.troubles {
+        Metric::counter("limit_troubles_total", &[("trouble", trouble.as_str())]).add(*count);
     }
 }
 

@@ -241,9 +241,12 @@ impl HttpContext for Request {
         let step = {
             let mut state = self.state.borrow_mut();
             state.began = host::stopwatch();
-            let Some(head) = host::request_head() else {
+            let Some(mut head) = host::request_head() else {
                 return state.refuse("the request's headers or id could not be read");
             };
+            if state.gate.needs_source() {
+                head.source = host::source();
+            }
             let gate = Rc::clone(&state.gate);
             let (passage, step) = worker::with_moment(|moment| Passage::begin(gate, head, moment));
             state.passage = Some(passage);
@@ -260,6 +263,16 @@ impl HttpContext for Request {
 
     fn on_http_request_trailers(&mut self, _trailer_count: usize) -> Action {
         self.state.borrow().so_far()
+    }
+
+    fn on_http_response_headers(&mut self, _header_count: usize, _end_of_stream: bool) -> Action {
+        let state = self.state.borrow();
+        if let Some(passage) = state.passage.as_ref().filter(|_| state.passes) {
+            for (name, value) in passage.limit_headers() {
+                host::set_response_header(name, &value);
+            }
+        }
+        Action::Continue
     }
 
     fn on_log(&mut self) {

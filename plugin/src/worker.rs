@@ -7,7 +7,7 @@ use std::{
 
 use kombi_gate_core::worker::{Moment, Worker};
 
-use crate::{host, meter, request::State};
+use crate::{host, log, meter, request::State};
 
 thread_local! {
     static WORKER: RefCell<Worker> = RefCell::default();
@@ -35,15 +35,20 @@ pub(crate) fn take_waiting() -> Vec<Rc<RefCell<State>>> {
 
 /// Publishes what happened in this worker since the last time.
 pub(crate) fn publish() {
-    let (keys, tokens, leases, ages) = with_moment(|moment| {
-        let Worker { keys, tokens, leases, .. } = &mut *moment.worker;
+    let (keys, tokens, leases, limits, ages) = with_moment(|moment| {
+        let Worker { keys, tokens, leases, limits, .. } = &mut *moment.worker;
         let ages: Vec<_> =
             keys.ages(moment.now).map(|(issuer, age)| (issuer.to_owned(), age)).collect();
-        (keys.take_counts(), tokens.take_counts(), leases.take_counts(), ages)
+        let limits = limits.tally.take();
+        (keys.take_counts(), tokens.take_counts(), leases.take_counts(), limits, ages)
     });
     meter::keys(keys);
     meter::tokens(tokens);
     meter::leases(leases);
+    meter::limits(&limits);
+    for trouble in limits.news {
+        log::limit_trouble(trouble);
+    }
     for (issuer, age) in ages {
         meter::age_of_keys(&issuer, age);
     }

@@ -1,5 +1,7 @@
 //! One request on its way through the gate, from top to bottom.
 
+mod limits;
+
 use std::{rc::Rc, time::Duration};
 
 use kombi_spec::{code::Code, header};
@@ -12,6 +14,7 @@ use crate::{
     fetch::{KeyFetch, Progress},
     identity::Identity,
     keys::{Claim, Held, Lookup},
+    limit::key::Caller,
     refusal::{Refusal, Reply},
     request::Head,
     reserved,
@@ -20,6 +23,7 @@ use crate::{
     token::Token,
     worker::Moment,
 };
+use limits::Limited;
 
 /// How long a request waits for keys that others fetch: as long as that can take.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
@@ -67,6 +71,21 @@ impl Gate {
         }
     }
 
+    /// Whether it must be known where a request comes from.
+    #[must_use]
+    pub fn needs_source(&self) -> bool {
+        self.policy
+            .as_ref()
+            .is_ok_and(|policy| policy.limits().need_source(matches!(policy, Policy::Public(_))))
+    }
+
+    /// Whether there is something to do for it from time to time.
+    #[must_use]
+    pub fn needs_tick(&self) -> bool {
+        let limited = self.policy.as_ref().is_ok_and(|policy| !policy.limits().is_empty());
+        limited || !self.issuers().is_empty()
+    }
+
     /// For how long those keys are used, where there are any.
     #[must_use]
     pub fn key_terms(&self) -> Option<&KeyTerms> {
@@ -82,6 +101,7 @@ pub struct Passage {
     gate: Rc<Gate>,
     head: Head,
     waiting: Option<Waiting>,
+    limited: Limited,
 }
 
 /// A request that waits for its issuer's keys.
@@ -103,22 +123,23 @@ impl Passage {
     #[must_use]
     pub fn begin(gate: Rc<Gate>, head: Head, moment: &mut Moment<'_>) -> (Self, Step) {
         moment.worker.leases.seed(&head.request_id);
-        let mut passage = Self { gate, head, waiting: None };
+        let limited = Limited::default();
+        let mut passage = Self { gate, head, waiting: None, limited };
         let step = passage.enter(moment);
-        let step = passage.or_reply(step);
+        let step = passage.conclude(step, moment);
         (passage, step)
     }
 
     /// The call that was asked for has ended.
     pub fn resume(&mut self, outcome: HttpOutcome, moment: &mut Moment<'_>) -> Step {
         let step = self.with_answer(outcome, moment);
-        self.or_reply(step)
+        self.conclude(step, moment)
     }
 
     /// The pause that was asked for is over.
     pub fn look_again(&mut self, moment: &mut Moment<'_>) -> Step {
         let step = self.with_keys_of_others(moment);
-        self.or_reply(step)
+        self.conclude(step, moment)
     }
 
     /// The host cannot wait.
@@ -153,15 +174,21 @@ impl Passage {
                 .because(Some(error))
         })?;
         reserved::refuse_reserved(&self.head)?;
+        let limits = policy.limits();
+        self.draw_on(limits.before(self.head.source), limits, moment)?;
         let rules = match policy {
-            Policy::Public => return Ok(self.forward(Vec::new(), None)),
+            Policy::Public(limits) => {
+                let caller = Caller { identity: None, source: self.head.source };
+                self.draw_on(limits.after(&caller), limits, moment)?;
+                return Ok(self.forward(Vec::new(), None));
+            }
             Policy::Authenticated(rules) => rules,
         };
         let raw = credentials::bearer(&self.head, rules.max_token_bytes)?.jwt()?;
         if let Some(token) = moment.recall(raw, &rules.keys) {
             let issuer = issuer_of(&token, rules)?;
             token.check(issuer, &rules.validity, moment.now)?;
-            return self.admit(rules, issuer, &token, moment.now);
+            return self.admit(rules, issuer, &token, moment);
         }
         let token = Token::parse(raw)?;
         let issuer = issuer_of(&token, rules)?;
@@ -193,7 +220,7 @@ impl Passage {
     }
 
     fn verify_with(
-        &self,
+        &mut self,
         held: &Held,
         rules: &Rules,
         issuer: &Issuer,
@@ -211,7 +238,7 @@ impl Passage {
             };
             moment.worker.tokens.remember(raw, verified, expires);
         }
-        self.admit(rules, issuer, &token, moment.now)
+        self.admit(rules, issuer, &token, moment)
     }
 
     /// Waits for the keys that another fetches, if there is room and time.
@@ -291,15 +318,20 @@ impl Passage {
 
     /// The token is verified: what remains is what its bearer may do.
     fn admit(
-        &self,
+        &mut self,
         rules: &Rules,
         issuer: &Issuer,
         token: &Token,
-        now: UnixTime,
+        moment: &mut Moment<'_>,
     ) -> Result<Step, Refusal> {
         let identity = Identity::of_verified(token, issuer)?;
         let mut headers = identity.headers();
-        if let Err(refusal) = rules.demands.check(&identity, &self.head.method) {
+        let allowed = rules.demands.check(&identity, &self.head.method).and_then(|()| {
+            let caller = Caller { identity: Some(&identity), source: self.head.source };
+            self.draw_on(rules.limits.after(&caller), &rules.limits, moment)
+                .map_err(|refusal| refusal.about(&identity.subject))
+        });
+        if let Err(refusal) = allowed {
             // Who calls is known in shadow mode too, but only an assertion says that they may.
             return if rules.shadow {
                 Ok(self.forward(headers, Some(refusal)))
@@ -308,7 +340,7 @@ impl Passage {
             };
         }
         if let Some(signer) = &rules.signer {
-            let value = signer.sign(&identity, &self.head, now).ok_or_else(|| {
+            let value = signer.sign(&identity, &self.head, moment.now).ok_or_else(|| {
                 Refusal::new(Code::ConfigurationInvalid, "the assertion could not be signed")
             })?;
             headers.push(SetHeader { name: header::ASSERTION, value });
@@ -319,6 +351,7 @@ impl Passage {
     fn forward(&self, mut headers: Vec<SetHeader>, would_refuse: Option<Refusal>) -> Step {
         let value = self.head.request_id.clone();
         headers.push(SetHeader { name: header::REQUEST_ID, value });
+        let would_refuse = would_refuse.or_else(|| self.limited.would_refuse.clone());
         Step::Forward(Forward { headers, would_refuse })
     }
 

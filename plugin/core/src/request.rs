@@ -1,5 +1,7 @@
 //! What the core knows of a request.
 
+use crate::limit::address::Source;
+
 /// The head of a request, as the host received it.
 #[derive(Debug, Clone, Default)]
 pub struct Head {
@@ -11,6 +13,8 @@ pub struct Head {
     pub headers: Vec<(Vec<u8>, Vec<u8>)>,
     /// The gateway's own id of the request; never the client's choice.
     pub request_id: String,
+    /// Where the request comes from, if the host tells and it matters.
+    pub source: Option<Source>,
 }
 
 impl Head {

@@ -67,6 +67,7 @@ impl Route {
             path: "/x".to_owned(),
             headers,
             request_id: "r1".to_owned(),
+            source: None,
         };
         let mut moment = Moment { worker: &mut self.worker, zone: None, now: now() };
         Passage::begin(Rc::clone(&self.gate), head, &mut moment).1

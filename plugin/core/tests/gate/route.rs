@@ -109,6 +109,7 @@ pub(crate) fn request(method: &str, headers: &[(&str, &str)]) -> Head {
             .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
             .collect(),
         request_id: "r1".to_owned(),
+        source: None,
     }
 }
 
