@@ -6,6 +6,7 @@
 use std::{cell::Cell, time::Duration};
 
 use kombi_gate_core::{
+    limit::address::Source,
     request::Head,
     step::{HttpCall, HttpOutcome},
     time::UnixTime,
@@ -134,6 +135,19 @@ pub(crate) fn request_head() -> Option<Head> {
         // Envoy's connection manager replaces the `X-Request-Id` that a client sent.
         Head::read(fields, None)
     }
+}
+
+/// Where the request comes from, as the host sees it through the proxies that it trusts.
+pub(crate) fn source() -> Option<Source> {
+    let told = hostcalls::get_property(vec!["source", "address"]).ok().flatten();
+    told.and_then(|told| Source::read(&told))
+}
+
+/// Sets a response header, in on_http_response_headers.
+pub(crate) fn set_response_header(name: &str, value: &str) {
+    // A client that is not told how its budgets stand is served all the same.
+    let _ =
+        hostcalls::set_map_value_bytes(MapType::HttpResponseHeaders, name, Some(value.as_bytes()));
 }
 
 /// Sets a request header. The core sends visible ASCII only.

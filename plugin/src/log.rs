@@ -2,7 +2,10 @@
 //! gateway's error log. No token and no header value is ever part of one.
 
 use kombi_gate_core::{
-    config::ConfigError, fetch::FetchError, limit::lease::News, refusal::Refusal,
+    config::ConfigError,
+    fetch::FetchError,
+    limit::{Trouble, lease::News},
+    refusal::Refusal,
 };
 use proxy_wasm::{hostcalls, types::LogLevel};
 use serde_json::{Value, json};
@@ -45,6 +48,17 @@ pub(crate) fn configuration_unusable(error: &ConfigError) {
             "event": "configuration_unusable",
             "error": cut(&error.to_string(), longest),
             "consequence": "every request to this route is refused with 503",
+        })
+    });
+}
+
+/// Something is wrong with the counters of limits. Told once by each worker; metrics tell how often.
+pub(crate) fn limit_trouble(trouble: Trouble) {
+    write(LogLevel::Error, |_| {
+        json!({
+            "event": "limit_trouble",
+            "trouble": trouble.as_str(),
+            "advice": trouble.advice(),
         })
     });
 }

@@ -7,7 +7,10 @@ use std::{
 };
 
 use kombi_gate_core::{
-    cache::CacheCounts, introspect::VerdictCounts, keys::KeyCounts, limit::lease::LeaseCounts,
+    cache::CacheCounts,
+    introspect::VerdictCounts,
+    keys::KeyCounts,
+    limit::{Counts, lease::LeaseCounts},
 };
 use kombi_spec::code::Code;
 
@@ -115,6 +118,17 @@ pub(crate) fn verdicts(counts: VerdictCounts) {
         if count > 0 {
             Metric::counter("introspections_total", &[("result", result)]).add(count);
         }
+    }
+}
+
+/// What became of limits.
+pub(crate) fn limits(counts: &Counts) {
+    for (rule, outcome, count) in &counts.outcomes {
+        let labels = [("rule", &**rule), ("outcome", outcome.as_str())];
+        Metric::counter("limit_decisions_total", &labels).add(*count);
+    }
+    for (trouble, count) in &counts.troubles {
+        Metric::counter("limit_troubles_total", &[("trouble", trouble.as_str())]).add(*count);
     }
 }
 

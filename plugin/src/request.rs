@@ -257,10 +257,13 @@ impl HttpContext for Request {
         let step = {
             let mut state = self.state.borrow_mut();
             state.began = host::clock();
-            let Some(head) = host::request_head() else {
+            let Some(mut head) = host::request_head() else {
                 return state.refuse("the request's headers or id could not be read");
             };
             let gate = Rc::clone(&state.route.gate);
+            if gate.needs_source() {
+                head.source = host::source();
+            }
             let (passage, step) = worker::with_moment_at(state.began.now(), |moment| {
                 Passage::begin(gate, head, moment)
             });
@@ -278,6 +281,16 @@ impl HttpContext for Request {
 
     fn on_http_request_trailers(&mut self, _trailer_count: usize) -> Action {
         self.state.borrow().so_far()
+    }
+
+    fn on_http_response_headers(&mut self, _header_count: usize, _end_of_stream: bool) -> Action {
+        let state = self.state.borrow();
+        if let Some(passage) = state.passage.as_ref().filter(|_| state.passes) {
+            for (name, value) in passage.limit_headers() {
+                host::set_response_header(name, &value);
+            }
+        }
+        Action::Continue
     }
 
     fn on_log(&mut self) {

@@ -170,7 +170,7 @@ impl RootContext for Root {
         if let Some(error) = gate.unusable() {
             log::configuration_unusable(error);
         }
-        if !gate.issuers().is_empty() {
+        if gate.needs_tick() {
             // Without a tick, keys are fetched when a request needs them.
             let _ = hostcalls::set_tick_period(TICK);
         }

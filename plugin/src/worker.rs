@@ -10,7 +10,7 @@ use kombi_gate_core::{
     worker::{Moment, Worker},
 };
 
-use crate::{host, meter, request::State};
+use crate::{host, log, meter, request::State};
 
 thread_local! {
     static WORKER: RefCell<Worker> = RefCell::default();
@@ -43,17 +43,22 @@ pub(crate) fn take_waiting() -> Vec<Rc<RefCell<State>>> {
 
 /// Publishes what happened in this worker since the last time.
 pub(crate) fn publish() {
-    let (keys, tokens, verdicts, leases, ages) = with_moment(|moment| {
-        let Worker { keys, tokens, verdicts, leases, .. } = &mut *moment.worker;
+    let (keys, tokens, verdicts, leases, limits, ages) = with_moment(|moment| {
+        let Worker { keys, tokens, verdicts, leases, limits, .. } = &mut *moment.worker;
         let ages: Vec<_> =
             keys.ages(moment.now).map(|(issuer, age)| (issuer.to_owned(), age)).collect();
         let (verdicts, leases) = (verdicts.take_counts(), leases.take_counts());
-        (keys.take_counts(), tokens.take_counts(), verdicts, leases, ages)
+        let limits = limits.tally.take();
+        (keys.take_counts(), tokens.take_counts(), verdicts, leases, limits, ages)
     });
     meter::keys(keys);
     meter::tokens(tokens);
     meter::verdicts(verdicts);
     meter::leases(leases);
+    meter::limits(&limits);
+    for trouble in limits.news {
+        log::limit_trouble(trouble);
+    }
     for (issuer, age) in ages {
         meter::age_of_keys(&issuer, age);
     }

@@ -104,6 +104,13 @@ codes! {
     ConfigurationInvalid = "configuration_invalid", 503, "this route is not configured correctly",
         "The operator finds the reason in the gateway's error log.";
 
+    /// A limit has less left than the request costs. The title is the one of the problem type.
+    LimitExceeded = "limit_exceeded", 429, "Request cannot be satisfied as assigned quota has been exceeded",
+        "Try again after the time given in `Retry-After`.";
+    /// A limit that lets nothing pass uncounted cannot be counted.
+    LimitUnavailable = "limit_unavailable", 503, "the limit cannot be counted",
+        "Try again shortly; the operator finds the reason in the gateway's error log.";
+
     /// The exchange was called without an assertion.
     AssertionMissing = "assertion_missing", 401, "the gate's assertion is required",
         "Call this service through the gateway.";

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::{Context, Result, anyhow};
 use reqwest::{Client, RequestBuilder};
+use serde_json::Value;
 
 use crate::{
     answer::{self, Answer},
@@ -40,6 +41,8 @@ pub struct Options {
     pub gateway_port: Option<u16>,
     /// The instances. Without any, the exchange is not started either.
     pub instances: &'static [Instance],
+    /// Changes the routes of `kong/kong.yml`, for a test that needs others.
+    pub amend: Option<fn(&mut Value)>,
 }
 
 /// The running parts, in the order in which they are ended.
@@ -109,6 +112,15 @@ impl Stack {
                 ("DECK_KOMBI_WAIT_AT", format!("127.0.0.1:{}", ports.waiting_room)),
             ]),
         )?;
+        let routes = match options.amend {
+            None => routes,
+            Some(amend) => {
+                let mut amended = serde_yaml_ng::from_str(&routes)?;
+                amend(&mut amended);
+                // JSON is YAML.
+                amended.to_string()
+            }
+        };
         Declaration::parse(&routes)?.require_gate()?;
         let exchange = match instances.is_empty() {
             true => None,

@@ -6,6 +6,7 @@
 mod exchange;
 mod issuer;
 mod keys;
+mod limits;
 mod list;
 mod raw;
 mod roles;
@@ -15,7 +16,9 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::{assertion::Signer, authorize::Demands, exchange::Exchange, token::Validity};
+use crate::{
+    assertion::Signer, authorize::Demands, exchange::Exchange, limit::Limits, token::Validity,
+};
 pub use issuer::Issuer;
 pub use keys::KeyTerms;
 use list::List;
@@ -24,8 +27,8 @@ pub use url::HttpUrl;
 
 /// What a route demands.
 pub enum Policy {
-    /// Anybody passes; reserved headers are still refused.
-    Public,
+    /// Anybody passes, as often as the limits allow; reserved headers are still refused.
+    Public(Box<Limits>),
     /// A valid token is needed.
     Authenticated(Box<Rules>),
 }
@@ -40,6 +43,8 @@ pub struct Rules {
     pub validity: Validity,
     /// What is demanded of the people who call.
     pub demands: Demands,
+    /// How much callers may use.
+    pub limits: Limits,
     /// For how long the issuers' keys are used.
     pub keys: KeyTerms,
     /// Signs an assertion for the upstream, if it wants one.
@@ -93,7 +98,10 @@ impl Policy {
         raw.check_name()?;
         match raw.access {
             RawAccess::Authenticated => Ok(Self::Authenticated(Box::new(raw.try_into()?))),
-            RawAccess::Public => raw.refuse_rules().map(|()| Self::Public),
+            RawAccess::Public => {
+                raw.refuse_rules()?;
+                Ok(Self::Public(Box::new(raw.public_limits()?)))
+            }
         }
     }
 
@@ -101,8 +109,17 @@ impl Policy {
     #[must_use]
     pub fn issuers(&self) -> &[Issuer] {
         match self {
-            Self::Public => &[],
+            Self::Public(_) => &[],
             Self::Authenticated(rules) => &rules.issuers,
+        }
+    }
+
+    /// How much callers may use.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        match self {
+            Self::Public(limits) => limits,
+            Self::Authenticated(rules) => &rules.limits,
         }
     }
 

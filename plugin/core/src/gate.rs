@@ -1,5 +1,6 @@
 //! One request on its way through the gate, from top to bottom.
 
+mod limits;
 mod opaque;
 
 use std::{rc::Rc, time::Duration};
@@ -15,6 +16,7 @@ use crate::{
     fetch::{KeyFetch, Progress},
     identity::Identity,
     keys::{Claim, Held, Lookup},
+    limit::key::Caller,
     refusal::{Refusal, Reply},
     request::Head,
     reserved,
@@ -23,6 +25,7 @@ use crate::{
     token::{Claims, Token, Window},
     worker::Moment,
 };
+use limits::Limited;
 use opaque::Verdict;
 
 /// How long a request waits for what others fetch: as long as that can take.
@@ -71,6 +74,21 @@ impl Gate {
         }
     }
 
+    /// Whether it must be known where a request comes from.
+    #[must_use]
+    pub fn needs_source(&self) -> bool {
+        self.policy
+            .as_ref()
+            .is_ok_and(|policy| policy.limits().need_source(matches!(policy, Policy::Public(_))))
+    }
+
+    /// Whether there is something to do for it from time to time.
+    #[must_use]
+    pub fn needs_tick(&self) -> bool {
+        let limited = self.policy.as_ref().is_ok_and(|policy| !policy.limits().is_empty());
+        limited || !self.issuers().is_empty()
+    }
+
     /// For how long those keys are used, where there are any.
     #[must_use]
     pub fn key_terms(&self) -> Option<&KeyTerms> {
@@ -86,6 +104,7 @@ pub struct Passage {
     gate: Rc<Gate>,
     head: Head,
     waiting: Option<Waiting>,
+    limited: Limited,
 }
 
 /// A request that waits.
@@ -109,9 +128,10 @@ impl Passage {
     #[must_use]
     pub fn begin(gate: Rc<Gate>, head: Head, moment: &mut Moment<'_>) -> (Self, Step) {
         moment.worker.leases.seed(head.request_id());
-        let mut passage = Self { gate, head, waiting: None };
+        let limited = Limited::default();
+        let mut passage = Self { gate, head, waiting: None, limited };
         let step = passage.enter(moment);
-        let step = passage.or_reply(step);
+        let step = passage.conclude(step, moment);
         (passage, step)
     }
 
@@ -126,7 +146,7 @@ impl Passage {
             }
             _ => Err(unasked()),
         };
-        self.or_reply(step)
+        self.conclude(step, moment)
     }
 
     /// The pause that was asked for is over.
@@ -143,7 +163,7 @@ impl Passage {
             }
             _ => Err(unasked()),
         };
-        self.or_reply(step)
+        self.conclude(step, moment)
     }
 
     /// The host cannot wait.
@@ -205,8 +225,14 @@ impl Passage {
                 .because(Some(error))
         })?;
         reserved::refuse_reserved(&self.head)?;
+        let limits = policy.limits();
+        self.draw_on(limits.before(self.head.source), limits, moment)?;
         let rules = match policy {
-            Policy::Public => return Ok(Step::Forward(Forward::default())),
+            Policy::Public(limits) => {
+                let caller = Caller { identity: None, source: self.head.source };
+                self.draw_on(limits.after(&caller), limits, moment)?;
+                return Ok(self.forward(Forward::default()));
+            }
             Policy::Authenticated(rules) => rules,
         };
         let presented = credentials::presented(&self.head)?;
@@ -258,7 +284,7 @@ impl Passage {
     }
 
     fn verify_with(
-        &self,
+        &mut self,
         held: &Held,
         rules: &Rules,
         issuer: &Issuer,
@@ -356,7 +382,7 @@ impl Passage {
     /// The token is verified: what remains is what its bearer may do. Whoever may pass is admitted,
     /// and the next request with this token begins at [`Self::proceed`].
     fn admit(
-        &self,
+        &mut self,
         rules: &Rules,
         issuer: &Issuer,
         claims: &Claims,
@@ -366,16 +392,7 @@ impl Passage {
         let identity = Identity::of_verified(claims, issuer)?;
         let method = self.head.method();
         if let Err(refusal) = rules.demands.check(&identity, method) {
-            // Who calls is known in shadow mode too, but only an assertion says that they may.
-            return if rules.shadow {
-                Ok(Step::Forward(Forward {
-                    identity: Some(identity.headers().into()),
-                    would_refuse: Some(refusal),
-                    ..Forward::default()
-                }))
-            } else {
-                Err(refusal)
-            };
+            return shadowed(rules, identity.headers().into(), refusal);
         }
         let method = rules.demands.depend_on_method().then_some(method);
         let admission = Rc::new(Admission::new(&self.gate, method, window, identity));
@@ -386,11 +403,16 @@ impl Passage {
 
     /// The bearer is admitted: what remains differs from one request to the next.
     fn proceed(
-        &self,
+        &mut self,
         rules: &Rules,
         admission: &Admission,
         moment: &mut Moment<'_>,
     ) -> Result<Step, Refusal> {
+        let caller = Caller { identity: Some(&admission.identity), source: self.head.source };
+        if let Err(refusal) = self.draw_on(rules.limits.after(&caller), &rules.limits, moment) {
+            let refusal = refusal.about(&admission.identity.subject);
+            return shadowed(rules, Rc::clone(&admission.headers), refusal);
+        }
         let mut headers = Vec::new();
         if let Some(signer) = &rules.signer {
             let signed = signer.sign(&admission.identity, &self.head, moment.now);
@@ -400,7 +422,13 @@ impl Passage {
             headers.push(SetHeader { name: header::ASSERTION, value });
         }
         let identity = Some(Rc::clone(&admission.headers));
-        Ok(Step::Forward(Forward { identity, headers, would_refuse: None }))
+        Ok(self.forward(Forward { identity, headers, would_refuse: None }))
+    }
+
+    /// Lets the request go on. Where nothing else would have refused it, a rule in a dry run may.
+    fn forward(&self, forward: Forward) -> Step {
+        let would_refuse = forward.would_refuse.or_else(|| self.limited.would_refuse.clone());
+        Step::Forward(Forward { would_refuse, ..forward })
     }
 
     /// In shadow mode a refusal is told and the request goes on, as one without a token would on
@@ -415,6 +443,19 @@ impl Passage {
             }
         })
     }
+}
+
+/// Refuses somebody who is known, or in shadow mode lets them pass as who they are: but only an
+/// assertion says that they may, and there is none.
+fn shadowed(rules: &Rules, identity: Rc<[SetHeader]>, refusal: Refusal) -> Result<Step, Refusal> {
+    if !rules.shadow {
+        return Err(refusal);
+    }
+    Ok(Step::Forward(Forward {
+        identity: Some(identity),
+        would_refuse: Some(refusal),
+        ..Forward::default()
+    }))
 }
 
 fn issuer_of<'a>(token: &Token, rules: &'a Rules) -> Result<&'a Issuer, Refusal> {

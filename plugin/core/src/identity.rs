@@ -18,6 +18,8 @@ pub struct Identity {
     pub subject: String,
     /// The organisation that owns the user.
     pub organisation: Option<String>,
+    /// The application that asked for the token.
+    pub client: Option<String>,
     /// The roles granted.
     pub roles: Grants,
     /// The plan booked, if the token tells one.
@@ -41,6 +43,8 @@ impl Identity {
             issuer: issuer.url.text.clone(),
             subject: claims.subject()?.to_owned(),
             organisation: text(ORGANISATION_CLAIM)?,
+            // RFC 9068 section 2.2, and what OpenID Connect calls it.
+            client: text("client_id")?.map_or_else(|| text("azp"), |client| Ok(Some(client)))?,
             plan: issuer.plan.as_ref().and_then(|source| source.plan(claims, &roles)),
             roles,
             delegated: claims.get("act").is_some_and(|actor| !actor.is_null()),

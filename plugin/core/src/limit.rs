@@ -1,3 +1,196 @@
-//! How much a caller may use.
+//! How much a caller may use: rules, and the budgets that they give to each caller.
+//!
+//! A rule says how much (`pace`) whom (`key`) it allows. The budgets of a node lie in its zone
+//! (`bucket`, `counters`), where all workers change them by compare-and-swap, so that they hold
+//! exactly for the node. What one request draws on is judged in one step (`budgets`, `verdict`).
+//!
+//! Where a rule shall hold for several nodes together (`shared`), only the place of its budgets
+//! changes: a node then draws on what it holds on `lease`, and everything before and after that is
+//! the same.
 
+use std::rc::Rc;
+
+use crate::{
+    identity::Identity,
+    worker::{Moment, Worker},
+};
+
+pub mod address;
+mod answer;
+mod bucket;
+mod budgets;
+mod counters;
+pub mod headers;
+pub mod key;
 pub mod lease;
+pub mod pace;
+pub mod rule;
+mod shared;
+mod tally;
+mod verdict;
+
+pub use answer::Told;
+pub use budgets::Budgets;
+pub use counters::Fault;
+pub use tally::{Counts, Outcome, Tally, Trouble};
+pub use verdict::{Refused, Standing, Verdict};
+
+use address::Source;
+use budgets::Price;
+use counters::{Counters, Memory};
+use headers::Families;
+use key::{Caller, Key, Part};
+use rule::{Cost, Rule, Stage};
+
+/// The limits of one route.
+#[derive(Debug, Default)]
+pub struct Limits {
+    before: Vec<Group>,
+    after: Vec<Group>,
+    families: Families,
+}
+
+/// Rules that tell callers apart by the same parts: their budgets lie together.
+#[derive(Debug)]
+struct Group {
+    parts: Vec<Part>,
+    rules: Vec<Rc<Rule>>,
+}
+
+impl Limits {
+    /// The limits that `rules` say, told to the client in the headers of `families`.
+    #[must_use]
+    pub fn new(rules: Vec<Rule>, families: Families) -> Self {
+        let mut limits = Self { families, ..Self::default() };
+        for rule in rules {
+            let groups = match rule.stage {
+                Stage::Before => &mut limits.before,
+                Stage::After => &mut limits.after,
+            };
+            let parts = rule.key.clone();
+            match groups.iter_mut().find(|group| group.parts == parts) {
+                Some(group) => group.rules.push(Rc::new(rule)),
+                None => groups.push(Group { parts, rules: vec![Rc::new(rule)] }),
+            }
+        }
+        limits
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.before.is_empty() && self.after.is_empty()
+    }
+
+    /// The headers that tell the client how its budgets stand.
+    #[must_use]
+    pub const fn families(&self) -> Families {
+        self.families
+    }
+
+    /// Whether it must be known where a request comes from. On a `public` route nobody is known by
+    /// anything else.
+    #[must_use]
+    pub fn need_source(&self, public: bool) -> bool {
+        let by_source = |group: &Group| group.parts.contains(&Part::Source);
+        !self.before.is_empty() || self.after.iter().any(|group| public || by_source(group))
+    }
+
+    /// The budgets of whoever calls from `source`, before the token is looked at.
+    #[must_use]
+    pub fn before(&self, source: Option<Source>) -> Budgets {
+        bind(&self.before, &Caller { identity: None, source })
+    }
+
+    /// The budgets of a caller who may pass.
+    #[must_use]
+    pub fn after(&self, caller: &Caller<'_>) -> Budgets {
+        bind(&self.after, caller)
+    }
+}
+
+fn bind(groups: &[Group], caller: &Caller<'_>) -> Budgets {
+    let plan = caller.identity.and_then(|identity: &Identity| identity.plan.as_deref());
+    let mut budgets = Budgets::default();
+    for Group { parts, rules } in groups {
+        budgets.add(Key::of(parts, caller), rules, plan);
+    }
+    budgets
+}
+
+/// What one worker knows of the counters of its node.
+#[derive(Default)]
+pub struct Local {
+    memory: Memory,
+    /// What became of the limits.
+    pub tally: Tally,
+}
+
+impl Budgets {
+    /// A request arrives.
+    #[must_use]
+    pub fn admit(&self, moment: &mut Moment<'_>) -> Verdict {
+        self.arrive(&mut moment.counters())
+    }
+
+    /// The token of the request was refused.
+    pub fn token_failed(&self, moment: &mut Moment<'_>) {
+        self.pay_anyway(&mut moment.counters(), |rule| match rule.cost {
+            Cost::FailedToken => Price::Units(1),
+            Cost::Request | Cost::Tokens => Price::Free,
+        });
+    }
+
+    /// Sets `tokens` aside for a call that will use about so many. If a rule does not have them,
+    /// nothing is set aside.
+    pub fn reserve(
+        self: &Rc<Self>,
+        tokens: u64,
+        moment: &mut Moment<'_>,
+    ) -> Result<Reserved, Box<Verdict>> {
+        let verdict = self.pay(&mut moment.counters(), tokens_cost(tokens));
+        if verdict.admits() {
+            Ok(Reserved { budgets: Rc::clone(self), tokens })
+        } else {
+            Err(Box::new(verdict))
+        }
+    }
+}
+
+/// Tokens that were set aside for a call to a model.
+#[derive(Debug)]
+#[must_use = "what is not settled stays used"]
+pub struct Reserved {
+    budgets: Rc<Budgets>,
+    tokens: u64,
+}
+
+impl Reserved {
+    /// The call has ended and used so many tokens: what is left of those set aside goes back, and
+    /// what it used beyond them is used.
+    pub fn settle(self, used: u64, moment: &mut Moment<'_>) {
+        let counters = &mut moment.counters();
+        match used.checked_sub(self.tokens) {
+            Some(0) => {}
+            Some(more) => self.budgets.pay_anyway(counters, tokens_cost(more)),
+            None => self.budgets.give_back(counters, tokens_cost(self.tokens - used)),
+        }
+    }
+}
+
+fn tokens_cost(tokens: u64) -> impl Fn(&Rule) -> Price {
+    move |rule| match rule.cost {
+        Cost::Tokens => Price::Units(tokens),
+        Cost::Request | Cost::FailedToken => Price::Free,
+    }
+}
+
+impl Moment<'_> {
+    fn counters(&mut self) -> Counters<'_> {
+        let Worker { limits: Local { memory, tally }, leases, .. } = &mut *self.worker;
+        Counters { zone: self.zone, memory, leases, tally, now: self.now }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,10 +4,10 @@ mod grpc;
 
 use kombi_spec::{
     code::Code,
-    problem::{MEDIA_TYPE, Problem},
+    problem::{MEDIA_TYPE, Problem, QUOTA_EXCEEDED},
 };
 
-use crate::request::Head;
+use crate::{limit::Told, request::Head};
 
 /// Why a request does not pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Refusal {
     pub cause: Option<String>,
     /// Who was refused, where a verified token says so; for the log only.
     pub subject: Option<String>,
+    /// What the client is told of its limits, where one of them refuses.
+    pub limits: Option<Box<Told>>,
 }
 
 /// A whole answer to the client.
@@ -39,7 +41,7 @@ impl Refusal {
     /// A refusal with `code`, because of `detail`.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), cause: None, subject: None }
+        Self { code, detail: detail.into(), cause: None, subject: None, limits: None }
     }
 
     /// The same refusal, with what lies behind it, if anything does.
@@ -69,12 +71,17 @@ impl Refusal {
     #[must_use]
     pub fn into_reply(self, request_id: &str) -> Reply {
         let detail = format!("{}. {}", self.detail, self.code.advice());
-        let problem = Problem::new(self.code, detail, request_id);
+        let mut problem = Problem::new(self.code, detail, request_id);
         let mut headers =
             vec![("content-type", MEDIA_TYPE.to_owned()), ("cache-control", "no-store".to_owned())];
         headers.extend(self.challenge().map(|value| ("www-authenticate", value)));
         if problem.status == 503 {
             headers.push(("retry-after", RETRY_AFTER_S.to_string()));
+        }
+        if let Some(told) = &self.limits {
+            problem.kind = QUOTA_EXCEEDED.to_owned();
+            problem.violated_policies.clone_from(&told.violated);
+            headers.extend(told.headers.iter().cloned());
         }
         Reply {
             status: problem.status,

@@ -4,7 +4,7 @@ mod fields;
 
 use std::borrow::Cow;
 
-use crate::reserved;
+use crate::{limit::address::Source, reserved};
 pub use fields::Fields;
 use fields::Span;
 
@@ -20,6 +20,8 @@ pub struct Head {
     /// Whether there is more than one `Authorization`.
     ambiguous: bool,
     reserved: Option<Span>,
+    /// Where the request comes from, if the host tells and it matters.
+    pub source: Option<Source>,
 }
 
 /// Where the request's id is.

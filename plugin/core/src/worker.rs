@@ -10,7 +10,7 @@ use crate::{
     gate::Gate,
     introspect::Verdicts,
     keys::{Claim, KeyStore, Lookup},
-    limit::lease::Leases,
+    limit::{self, lease::Leases},
     time::UnixTime,
     zone::Zone,
 };
@@ -30,6 +30,8 @@ pub struct Worker {
     pub leases: Leases,
     /// What opaque tokens mean.
     pub verdicts: Verdicts,
+    /// What it knows of the node's limits.
+    pub limits: limit::Local,
     /// Every request that waits for keys holds a copy.
     seats: Rc<()>,
 }

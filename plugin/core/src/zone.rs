@@ -28,6 +28,9 @@ pub trait Zone {
 
     /// Writes the cell called `name`, unless it is no longer the version `mark`.
     fn write(&self, name: &str, value: &[u8], mark: Mark) -> Result<(), NotWritten>;
+
+    /// How much fits into the zone, in bytes; `None` if it has no end.
+    fn size_bytes(&self) -> Option<u64>;
 }
 
 #[cfg(test)]
@@ -94,6 +97,10 @@ pub(crate) mod tests {
             let version = *self.clock.borrow();
             cells.insert(self.cell_of(name).to_owned(), (value.to_vec(), version));
             Ok(())
+        }
+
+        fn size_bytes(&self) -> Option<u64> {
+            None
         }
     }
 }

@@ -10,8 +10,12 @@ use super::{KIND, Kind};
 /// Smallest zone on Kong that is used, in bytes: a value larger than the zone is a trap.
 const SMALLEST: u64 = 512 * 1024;
 
+/// A mark that no cell on Envoy has.
+const NEVER: u32 = u32::MAX;
+
 thread_local! {
     static THERE: Remembered<bool> = const { Remembered::new(false) };
+    static SIZE: Remembered<Option<u64>> = const { Remembered::new(None) };
 }
 
 struct SharedData;
@@ -30,7 +34,9 @@ pub(super) fn explore(kind: Kind) {
         Kind::Kong => {
             // Set in kong.conf beside the zone itself.
             let size = hostcalls::get_property(vec!["ngx", "kombi_zone"]).ok().flatten();
-            size.and_then(|size| bytes(&size)).is_some_and(|size| size >= SMALLEST)
+            let size = size.and_then(|size| bytes(&size));
+            SIZE.set(size);
+            size.is_some_and(|size| size >= SMALLEST)
         }
         Kind::Other => true,
     };
@@ -54,11 +60,13 @@ impl Zone for SharedData {
     }
 
     fn write(&self, name: &str, value: &[u8], mark: Mark) -> Result<(), NotWritten> {
-        // Kong refuses a new cell where there is one. Envoy would overwrite it, so it is asked
-        // first; the instant in between is left, once in the life of a cell.
-        if mark.0.is_none() && KIND.get() != Some(Kind::Kong) && self.read(name).is_some() {
-            return Err(NotWritten);
-        }
-        hostcalls::set_shared_data(name, Some(value), mark.0).map_err(|_| NotWritten)
+        // Without a mark, Kong refuses a new cell where there is one and Envoy overwrites it. With
+        // one that no cell has, Envoy does as Kong: it compares marks of cells that exist only.
+        let new = if KIND.get() == Some(Kind::Kong) { None } else { Some(NEVER) };
+        hostcalls::set_shared_data(name, Some(value), mark.0.or(new)).map_err(|_| NotWritten)
+    }
+
+    fn size_bytes(&self) -> Option<u64> {
+        SIZE.get()
     }
 }

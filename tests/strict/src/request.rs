@@ -7,6 +7,8 @@ use crate::headers::Headers;
 pub struct Request {
     /// The method.
     pub method: String,
+    /// The client's address, as the host sees it through the proxies that it trusts.
+    pub source: String,
     /// The path and query, as sent.
     pub target: Vec<u8>,
     /// The headers, as sent: order, case and bytes are kept.
@@ -47,6 +49,7 @@ impl Request {
     pub fn new(method: &str, target: impl Into<Vec<u8>>) -> Self {
         Self {
             method: method.to_owned(),
+            source: "192.0.2.7".to_owned(),
             target: target.into(),
             headers: Headers::default(),
             body: Vec::new(),
@@ -64,6 +67,13 @@ impl Request {
     #[must_use]
     pub fn header(mut self, name: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
         self.headers.push(name, value);
+        self
+    }
+
+    /// The same, from a client at `address`.
+    #[must_use]
+    pub fn from(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.source);
         self
     }
 

@@ -135,6 +135,8 @@ pub(crate) struct Root {
 pub(crate) struct Http {
     pub(crate) request_id: String,
     pub(crate) raw_target: Vec<u8>,
+    /// The client's address.
+    pub(crate) source: String,
     /// The request's headers as the filter sees them.
     pub(crate) seen: Headers,
     /// The request's headers as the upstream gets them.

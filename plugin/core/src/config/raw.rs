@@ -8,8 +8,15 @@ use super::{
     ConfigError, Introspection, Issuer, Rules, given, invalid, is_label, issuer::RawIssuer,
     list::List, names, non_empty,
 };
-use super::{exchange::RawExchange, keys::RawKeys, roles::RawRoles};
-use crate::{assertion::Signer, authorize::Demands, exchange::Exchange, token::Validity};
+use super::{
+    exchange::RawExchange,
+    keys::RawKeys,
+    limits::{self, RawFamily, RawLimit, Surroundings},
+    roles::RawRoles,
+};
+use crate::{
+    assertion::Signer, authorize::Demands, exchange::Exchange, limit::Limits, token::Validity,
+};
 
 /// How far clocks may differ, unless the configuration says otherwise.
 const DEFAULT_CLOCK_SKEW_S: u64 = 5;
@@ -34,6 +41,10 @@ pub(super) struct RawPolicy {
     allow_act: Option<bool>,
     #[serde(default, deserialize_with = "given")]
     keys: Option<RawKeys>,
+    #[serde(default, deserialize_with = "given")]
+    limits: Option<List<RawLimit>>,
+    #[serde(default, deserialize_with = "given")]
+    limit_headers: Option<List<RawFamily>>,
     #[serde(default, deserialize_with = "given")]
     assertion: Option<RawAssertion>,
     #[serde(default, deserialize_with = "given")]
@@ -105,6 +116,14 @@ impl RawPolicy {
     }
 }
 
+impl RawPolicy {
+    /// The limits of a route without rules.
+    pub(super) fn public_limits(self) -> Result<Limits, ConfigError> {
+        let surroundings = Surroundings { public: true, exchange: false };
+        limits::parse(self.limits, self.limit_headers, &surroundings)
+    }
+}
+
 impl TryFrom<RawPolicy> for Rules {
     type Error = ConfigError;
 
@@ -149,6 +168,11 @@ impl TryFrom<RawPolicy> for Rules {
                 organisations: organisations.transpose()?.unwrap_or_default(),
                 delegation: raw.allow_act.unwrap_or(false),
             },
+            limits: limits::parse(
+                raw.limits,
+                raw.limit_headers,
+                &Surroundings { public: false, exchange: exchange.is_some() },
+            )?,
             keys: raw.keys.unwrap_or_default().parse()?,
             signer: raw.assertion.map(RawAssertion::parse).transpose()?,
             exchange,

@@ -84,7 +84,7 @@ fn what_is_left_out_is_strict() {
 
 #[test]
 fn access_is_denied_by_default() {
-    assert!(matches!(parse(&json!({"access": "public"})), Ok(Policy::Public)));
+    assert!(matches!(parse(&json!({"access": "public"})), Ok(Policy::Public(_))));
     assert!(parse(&json!({})).is_err_and(|e| e == "issuers: expected at least one"));
 }
 

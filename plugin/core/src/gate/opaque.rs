@@ -80,14 +80,15 @@ impl Passage {
 
     /// The exchange has answered the question of this request, or has not.
     pub(super) fn with_verdict(
-        &self,
+        &mut self,
         ticket: &Ticket,
         outcome: HttpOutcome,
         moment: &mut Moment<'_>,
     ) -> Result<Step, Refusal> {
         let said = Answer::read(outcome);
         moment.worker.verdicts.settle(ticket, said.as_ref(), moment.now);
-        let Ok(Policy::Authenticated(rules)) = &self.gate.policy else { return Err(unavailable()) };
+        let gate = Rc::clone(&self.gate);
+        let Ok(Policy::Authenticated(rules)) = &gate.policy else { return Err(unavailable()) };
         match said {
             Ok(Answer::Active(claims, _)) => self.admit_introspected(rules, &claims, moment),
             Ok(Answer::Inactive(_)) => Err(inactive()),
@@ -98,7 +99,7 @@ impl Passage {
     /// The issuer holds the token to be good. Whether what it says is good here is judged by the
     /// rules for a JWT's claims, for every request anew.
     fn admit_introspected(
-        &self,
+        &mut self,
         rules: &Rules,
         claims: &Claims,
         moment: &mut Moment<'_>,

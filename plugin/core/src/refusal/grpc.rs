@@ -24,17 +24,14 @@ pub(super) fn reply(refusal: Refusal, request_id: &str) -> Reply {
     let code = refusal.code;
     let message =
         format!("{}: {}. {} (request {request_id})", code.as_str(), refusal.detail, code.advice(),);
-    Reply {
-        status: 200,
-        headers: vec![
-            ("content-type", "application/grpc".to_owned()),
-            ("grpc-status", status(code.status()).to_string()),
-            ("grpc-message", percent_encode(&message)),
-            ("cache-control", "no-store".to_owned()),
-        ],
-        body: Vec::new(),
-        refusal,
-    }
+    let mut headers = vec![
+        ("content-type", "application/grpc".to_owned()),
+        ("grpc-status", status(code.status()).to_string()),
+        ("grpc-message", percent_encode(&message)),
+        ("cache-control", "no-store".to_owned()),
+    ];
+    headers.extend(refusal.limits.iter().flat_map(|told| told.headers.iter().cloned()));
+    Reply { status: 200, headers, body: Vec::new(), refusal }
 }
 
 /// The status code that means what an HTTP status means (gRPC "Status codes").
@@ -90,6 +87,8 @@ mod tests {
             (Code::KeysUnavailable, "14"),
             (Code::HeaderReserved, "3"),
             (Code::Internal, "13"),
+            (Code::LimitExceeded, "8"),
+            (Code::LimitUnavailable, "14"),
         ] {
             let reply = Refusal::new(code, "x").into_reply_to(&head("application/grpc"));
             assert_eq!(reply.status, 200);

@@ -64,6 +64,7 @@ impl Node {
         let http = Http {
             request_id,
             raw_target: request.target,
+            source: request.source,
             seen: wire.clone(),
             wire,
             body: request.body,

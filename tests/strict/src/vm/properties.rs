@@ -44,7 +44,9 @@ impl Vm {
         let http = self.http()?;
         let text = |text: &str| Some(text.as_bytes().to_vec());
         match name {
-            "source.address" => return text("192.0.2.7:50000"),
+            // Envoy tells the port, too.
+            "source.address" if on_kong => return text(&http.source),
+            "source.address" => return text(&format!("{}:50000", bracketed(&http.source))),
             "request.path" if !on_kong => return Some(http.raw_target.clone()),
             "request.id" if !on_kong => return Some(http.request_id.clone().into_bytes()),
             _ if !on_kong => return None,
@@ -58,7 +60,7 @@ impl Vm {
             "ngx.kombi_zone" => zone.map(|bytes| bytes.to_string().into_bytes()),
             "ngx.kong_request_id" => Some(http.request_id.clone().into_bytes()),
             "ngx.request_uri" => Some(http.raw_target.clone()),
-            "ngx.remote_addr" => text("192.0.2.7"),
+            "ngx.remote_addr" => text(&http.source),
             _ => None,
         }
     }
@@ -94,6 +96,11 @@ impl Vm {
         }
         Ok(())
     }
+}
+
+/// An address as it stands before a port.
+fn bracketed(address: &str) -> String {
+    if address.contains(':') { format!("[{address}]") } else { address.to_owned() }
 }
 
 fn dotted(path: &[u8]) -> String {

@@ -1,0 +1,87 @@
+//! The limits on a request's way through the gate.
+
+use std::rc::Rc;
+
+use kombi_spec::code::Code;
+
+use super::{Passage, Policy};
+use crate::{
+    limit::{
+        Budgets, Limits, Standing,
+        headers::{Header, headers},
+    },
+    refusal::Refusal,
+    step::Step,
+    worker::Moment,
+};
+
+/// What the limits have said to a request so far.
+#[derive(Default)]
+pub(super) struct Limited {
+    standings: Vec<Standing>,
+    /// What a rule in a dry run would have refused it with.
+    pub(super) would_refuse: Option<Refusal>,
+    /// What it drew on last.
+    budgets: Rc<Budgets>,
+}
+
+impl Passage {
+    /// The headers that tell the client how its budgets stand, for the response.
+    #[must_use]
+    pub fn limit_headers(&self) -> Vec<Header> {
+        let families = self.gate.policy.as_ref().map(|policy| policy.limits().families());
+        headers(&self.limited.standings, families.unwrap_or_default())
+    }
+
+    /// The budgets of the caller: whoever knows how many tokens of an AI model a request costs sets
+    /// them aside there.
+    #[must_use]
+    pub fn budgets(&self) -> &Rc<Budgets> {
+        &self.limited.budgets
+    }
+
+    /// Takes what the request costs from `budgets`, or refuses it.
+    pub(super) fn draw_on(
+        &mut self,
+        budgets: Budgets,
+        limits: &Limits,
+        moment: &mut Moment<'_>,
+    ) -> Result<(), Refusal> {
+        if budgets.is_empty() {
+            return Ok(());
+        }
+        let mut verdict = budgets.admit(moment);
+        if let Some(refusal) = verdict.refusal(limits.families()) {
+            return Err(refusal);
+        }
+        if let Some(refusal) = verdict.would_be_refusal(limits.families()) {
+            self.limited.would_refuse.get_or_insert(refusal);
+        }
+        self.limited.standings.append(&mut verdict.standings);
+        self.limited.budgets = Rc::new(budgets);
+        Ok(())
+    }
+
+    /// What a decision comes to. Where the token was refused, whoever sent it is told from others by
+    /// where it came from.
+    pub(super) fn conclude(
+        &self,
+        decision: Result<Step, Refusal>,
+        moment: &mut Moment<'_>,
+    ) -> Step {
+        if let (Err(refusal), Ok(Policy::Authenticated(rules))) = (&decision, &self.gate.policy)
+            && is_of_token(refusal.code)
+        {
+            rules.limits.before(self.head.source).token_failed(moment);
+        }
+        self.or_reply(decision)
+    }
+}
+
+/// Whether it is the token that was refused, and there was one.
+fn is_of_token(code: Code) -> bool {
+    code == Code::CredentialsMalformed || code.status() == 401 && code != Code::TokenMissing
+}
+
+#[cfg(test)]
+mod tests;
