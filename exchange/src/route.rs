@@ -175,6 +175,36 @@ const fn label(origin: Origin) -> &'static str {
 mod tests {
     use super::*;
 
+    /// The place of a route in a list of all of them. A new one needs a place here, and then a
+    /// description.
+    fn place(route: &Route) -> usize {
+        match route {
+            Route::Session(_) => 0,
+            Route::Introspection => 1,
+            Route::Leases => 2,
+            Route::Reservation => 3,
+            Route::Settlement => 4,
+            Route::OwnUsage => 5,
+            Route::Usage => 6,
+            Route::Unknown => 7,
+        }
+    }
+
+    #[test]
+    fn the_description_has_every_route_with_its_method_and_no_other() {
+        let text = include_str!("../../spec/exchange.openapi.yaml");
+        let description: serde_json::Value = serde_yaml_ng::from_str(text).unwrap();
+        let mut described = [false; 7];
+        for (template, methods) in description["paths"].as_object().unwrap() {
+            let route = Route::of(&template.replace("{id}", "lab"));
+            assert_ne!(route, Route::Unknown, "{template}");
+            let methods: Vec<_> = methods.as_object().unwrap().keys().collect();
+            assert_eq!(methods, [&route.method().as_str().to_lowercase()], "{template}");
+            described[place(&route)] = true;
+        }
+        assert_eq!(described, [true; 7]);
+    }
+
     #[test]
     fn only_the_exact_path_is_a_route() {
         let session = |id| Route::Session(InstanceId::parse(id).unwrap());
