@@ -131,7 +131,7 @@ impl Leases {
             reading = self.store.read(&names).await?;
         }
         let Reading { now, memory, cells } = reading;
-        let moment = Moment { now, lost_at: memory.lost_at, known };
+        let moment = Moment { now, born_at: memory.born_at, lost_at: memory.lost_at, known };
         let mut drafts = Vec::with_capacity(open.len());
         for (((at, holding), name), before) in holdings().zip(names).zip(cells) {
             // One that cannot be read was written by nobody who keeps quotas.

@@ -27,7 +27,8 @@
 //!
 //! **The store may lose its memory.** [`LeaseAnswer::memory`] then changes, and the reports say
 //! which one the nodes knew. For the length of a lease nothing new is leased: the nodes tell what
-//! they hold and what was left, and go on with it.
+//! they hold and what was left, and go on with it. To find that out, a memory that has just begun
+//! leases nothing in its first second.
 
 use serde::{Deserialize, Serialize};
 

@@ -18,5 +18,6 @@ pub mod port;
 pub mod process;
 pub mod routes;
 pub mod run_dir;
+pub mod shared_store;
 pub mod stack;
 pub mod up;

@@ -16,6 +16,10 @@ const MOST_NODES: usize = 64;
 /// leases live that much longer. A node that uses a quota reports several times a second.
 const SILENCE_MS: Ms = 2_000;
 
+/// A memory that is younger may have had one before it that nodes know of, and will tell of: they
+/// report several times a second. Until then nothing is leased.
+const HEARING_MS: Ms = 1_000;
+
 /// A node that is not heard of any more is held to have gone on for this long as it said it
 /// would before it died: a few ticks.
 const UNREPORTED_MS: u64 = 1_000;
@@ -32,6 +36,8 @@ pub struct Quota {
     as_of: Ms,
     /// When it was said what the bucket was rebuilt from, after the store lost its memory.
     rebuilt_from: Ms,
+    /// Units taken without having been leased, since this quota was untouched.
+    charged: u64,
     leases: BTreeMap<String, Lease>,
 }
 
@@ -52,6 +58,8 @@ struct Lease {
 pub struct Moment {
     /// The time.
     pub now: Ms,
+    /// When the store's memory began.
+    pub born_at: Ms,
     /// When the store was found to have lost an earlier memory, if it has.
     pub lost_at: Option<Ms>,
     /// Whether the node knows the memory that the store has now.
@@ -59,9 +67,10 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Until when nothing new is leased; 0 if the store knows all.
+    /// Until when nothing new is leased.
     fn held_until(&self, holding: &Holding) -> Ms {
-        self.lost_at.map_or(0, |at| at.saturating_add(holding.ttl_ms))
+        let heard = self.born_at.saturating_add(HEARING_MS);
+        self.lost_at.map_or(heard, |at| at.saturating_add(holding.ttl_ms).max(heard))
     }
 }
 
@@ -74,6 +83,7 @@ impl Quota {
             rest: 0,
             as_of: now,
             rebuilt_from: 0,
+            charged: 0,
             leases: BTreeMap::new(),
         }
     }
@@ -109,7 +119,7 @@ impl Quota {
             let most = u64::try_from(self.available).unwrap_or(0).div_ceil(2);
             let more = keep.saturating_sub(lease.unused()).min(most);
             lease.granted += more;
-            self.charge(more);
+            self.available -= signed(more);
         }
         self.make_room(node, holding);
         self.leases.insert(node.to_owned(), lease);
@@ -187,13 +197,14 @@ impl Quota {
         if rebuilds && said > (self.rebuilt_from, -self.available) {
             // The youngest word about what was left, and of two the one that says less.
             self.rebuilt_from = holding.told_at_ms;
-            self.available = holding.left;
+            // What was charged here may not be in it.
+            self.available = holding.left.saturating_sub(signed(self.charged));
             self.refill(holding, moment.now.saturating_sub(holding.told_at_ms));
         }
         let spent = holding.used + holding.released;
         // Of a lease that was forgotten because it was over long ago, nothing is left.
         let granted = if rebuilds { holding.granted.max(spent) } else { spent };
-        self.charge(spent.saturating_sub(holding.granted));
+        self.overdraw(spent.saturating_sub(holding.granted));
         Lease {
             lease: holding.lease,
             seq: 0,
@@ -212,12 +223,13 @@ impl Quota {
         lease.released = released;
         lease.used = holding.used;
         let spent = lease.used + lease.released;
-        self.charge(spent.saturating_sub(lease.granted));
+        self.overdraw(spent.saturating_sub(lease.granted));
         lease.granted = lease.granted.max(spent);
     }
 
     /// Takes what was used already, there or not.
-    fn charge(&mut self, units: u64) {
+    fn overdraw(&mut self, units: u64) {
+        self.charged = self.charged.saturating_add(units);
         self.available = self.available.saturating_sub(signed(units));
     }
 

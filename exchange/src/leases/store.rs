@@ -41,6 +41,8 @@ pub struct Reading {
 pub struct Memory {
     /// Its name.
     pub id: String,
+    /// When it began, empty.
+    pub born_at: Ms,
     /// When it was found out that there was another before.
     pub lost_at: Option<Ms>,
 }

@@ -29,7 +29,7 @@ impl World {
     /// The report arrives as it is.
     fn receive(&mut self, name: &str, holding: &Holding) -> Share {
         let known = self.lost_at.is_none_or(|at| holding.told_at_ms > at);
-        let moment = Moment { now: self.now, lost_at: self.lost_at, known };
+        let moment = Moment { now: self.now, born_at: 0, lost_at: self.lost_at, known };
         let share = self.quota.report(name, holding, moment);
         let all = self.quota.available + signed(self.quota.leased());
         assert!(all <= signed(BURST), "{all} units: {:?}", self.quota);

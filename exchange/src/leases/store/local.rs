@@ -26,7 +26,7 @@ impl Local {
     /// An empty store.
     #[must_use]
     pub fn new() -> Self {
-        let memory = Memory { id: random::request_id(), lost_at: None };
+        let memory = Memory { id: random::request_id(), born_at: clock(), lost_at: None };
         Self { kept: Mutex::new(Kept { memory, cells: HashMap::new() }) }
     }
 

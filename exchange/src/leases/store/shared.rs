@@ -25,16 +25,16 @@ const MEMORY: &str = "kombi:leases:memory";
 
 /// Reads cells and the time; names the memory if it is empty.
 const READ: &str = "
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local memory = redis.call('GET', KEYS[1])
 if not memory then
-  memory = ARGV[1]
+  memory = ARGV[1] .. '@' .. now
   redis.call('SET', KEYS[1], memory)
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local cells = {}
 for i = 2, #KEYS do cells[i - 1] = redis.call('GET', KEYS[i]) end
-return {memory, string.format('%.0f', now), cells}";
+return {memory, now, cells}";
 
 /// Writes every cell that is as it was. An empty text stands for a cell that is not there.
 const WRITE: &str = "
@@ -129,16 +129,19 @@ impl Store for Shared {
     }
 }
 
-/// A memory as it is kept: its name, and when another was found to be lost.
-fn text(memory: &Memory) -> String {
-    memory.lost_at.map_or_else(|| memory.id.clone(), |at| format!("{}@{at}", memory.id))
+/// A memory as it is kept: its name, when it began, and when another was found to be lost.
+fn text(Memory { id, born_at, lost_at }: &Memory) -> String {
+    match lost_at {
+        Some(lost_at) => format!("{id}@{born_at}@{lost_at}"),
+        None => format!("{id}@{born_at}"),
+    }
 }
 
 fn named(text: &str) -> Memory {
-    match text.split_once('@') {
-        Some((id, at)) => Memory { id: id.to_owned(), lost_at: at.parse().ok() },
-        None => Memory { id: text.to_owned(), lost_at: None },
-    }
+    let mut parts = text.split('@');
+    let id = parts.next().unwrap_or_default().to_owned();
+    let mut time = || parts.next().and_then(|time| time.parse().ok());
+    Memory { id, born_at: time().unwrap_or(0), lost_at: time() }
 }
 
 impl From<RedisError> for StoreError {

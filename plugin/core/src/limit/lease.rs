@@ -127,7 +127,7 @@ pub struct Sent {
 }
 
 impl Leases {
-    /// Takes `cost` units of `quota`.
+    /// Takes `cost` units of `quota`; of none, says whether there is one.
     pub fn take(
         &mut self,
         quota: Quota<'_>,

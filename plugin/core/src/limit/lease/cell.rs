@@ -98,16 +98,18 @@ impl Cell {
     ) -> Taken {
         self.tried = self.tried.saturating_add(cost);
         let unused = self.unused(now);
-        if cost <= unused {
+        // Who takes nothing looks whether there is something.
+        let needed = cost.max(1);
+        if needed <= unused {
             self.used = self.used.saturating_add(cost);
             return Taken::Granted { left: self.left_with(unused - cost) };
         }
         if silent() {
             return Taken::Unknown;
         }
-        let guessed = self.guessed.saturating_add(cost - unused);
-        if now.as_millis() >= self.barred_until && guessed <= terms.guess() {
-            self.guessed = guessed;
+        let guess = self.guessed.saturating_add(needed - unused);
+        if now.as_millis() >= self.barred_until && guess <= terms.guess() {
+            self.guessed = self.guessed.saturating_add(cost.saturating_sub(unused));
             self.used = self.used.saturating_add(cost);
             return Taken::Granted { left: self.left_with(0) };
         }

@@ -109,6 +109,18 @@ fn a_request_that_costs_more_than_there_is_takes_nothing() {
 }
 
 #[test]
+fn whoever_takes_nothing_learns_whether_there_is_something() {
+    let gate = Gate::default();
+    assert!(matches!(gate.take(0, 0), Taken::Granted { .. }), "it may guess");
+    gate.answer(&granting(&gate.report(0).unwrap(), 2, 0));
+    for _ in 0..3 {
+        assert_eq!(gate.take(0, 1), Taken::Granted { left: 2 });
+    }
+    gate.take(2, 1);
+    assert!(matches!(gate.take(0, 1), Taken::Exhausted(_)));
+}
+
+#[test]
 fn what_is_given_back_can_be_taken_again() {
     let gate = Gate::default();
     gate.take(1, 0);

@@ -1,0 +1,29 @@
+//! Limits that nodes share, over real stores. A store that is not installed here is skipped, and
+//! its tests are reported as ignored, not as passed.
+
+mod property;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use stack::shared_store::StoreKind;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = vec![Trial::test("whatever_happens_no_more_is_admitted_on_memory", || {
+        block_on(property::holds_on_memory())
+    })];
+    for kind in StoreKind::ALL {
+        let (program, missing) = (kind.program(), kind.find().is_none());
+        if missing {
+            eprintln!("SKIPPED: the tests on {program} need it: `apt-get install {program}`.");
+        }
+        let name = format!("whatever_happens_no_more_is_admitted_on_{program}");
+        let trial = Trial::test(name, move || block_on(property::holds_on(kind)));
+        trials.push(trial.with_ignored_flag(missing));
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn block_on(test: impl Future<Output = anyhow::Result<()>>) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(test).map_err(|error| Failed::from(format!("{error:#}")))
+}
