@@ -102,6 +102,10 @@ impl Zone for NodeZone {
         cells.insert(name.to_owned(), (value.to_vec(), self.clock.get()));
         Ok(())
     }
+
+    fn size_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 #[derive(Default)]
