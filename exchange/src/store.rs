@@ -18,7 +18,8 @@ use thread::{Done, Jobs};
 
 /// The schema, one step per version (`PRAGMA user_version`). A step that was released never
 /// changes; new ones are appended.
-const MIGRATIONS: [&str; 1] = [include_str!("store/0001_first.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("store/0001_first.sql"), include_str!("store/0002_access.sql")];
 
 /// The version that they lead to.
 const NEWEST: u32 = MIGRATIONS.len() as u32;
