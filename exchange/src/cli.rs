@@ -19,6 +19,8 @@ Environment (a flag, where there is one, wins):
   KOMBI_EXCHANGE_DATA                 directory for the database; made if it is not there [--data]
   KOMBI_EXCHANGE_SEAL_KEY             secret, 32 bytes in base64url: seals the keys of instances in
                                       the database; environment only, so that `ps` does not show it
+  KOMBI_EXCHANGE_SUPERUSER_PASSWORD   secret, for `instance add --superuser` and `instance rotate-key
+                                      --superuser`: that superuser's password; environment only
   KOMBI_EXCHANGE_ASSERTION_KEYS       the gate's Ed25519 public key `x` in base64url; two, separated
                                       by a comma, while they are rotated [--assertion-keys]
   KOMBI_EXCHANGE_LISTEN               address for the gateway, 127.0.0.1:8700 [--listen]
@@ -59,9 +61,9 @@ Environment (a flag, where there is one, wins):
   SSL_CERT_FILE                       root certificates for https instances and the issuer, if not
                                       the machine's
 
-The seal key is needed by `serve` and `instance add`, the data directory also by `instance list` and
-`usage`, the keys of the gate, plans and prices also by `usage replay`, everything else by `serve`
-alone. Exit codes: 0 done, 1 failed, 2 configured wrongly.";
+The seal key is needed by `serve`, `instance add` and `instance rotate-key`, the data directory by
+every command but `keygen`, the keys of the gate, plans and prices also by `usage replay`,
+everything else by `serve` alone. Exit codes: 0 done, 1 failed, 2 configured wrongly.";
 
 /// The sidecar of the KombiSphere gateway: logs people into KombiStack instances, introspects
 /// opaque tokens, and keeps the ledger of AI usage.
@@ -256,6 +258,14 @@ impl ReportArgs {
 enum InstanceCommand {
     /// Register an instance and print the key for its hook, once
     Add(AddArgs),
+    /// Replace what opens an instance: a new key for its hook, or another superuser
+    RotateKey(RotateArgs),
+    /// Remove an instance from the registry; the instance itself stays as it is
+    Remove {
+        /// The instance's id
+        #[arg(long)]
+        id: String,
+    },
     /// List the registered instances
     List {
         /// Print JSON
@@ -282,6 +292,23 @@ pub struct AddArgs {
     /// Let it be at a loopback or private address
     #[arg(long)]
     pub allow_private: bool,
+    /// Enter as this superuser and not through the hook; the password is in the environment
+    #[arg(long, value_name = "EMAIL")]
+    pub superuser: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `instance rotate-key`.
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    /// The instance's id
+    #[arg(long)]
+    pub id: String,
+    /// Enter as this superuser from now on; the password is in the environment
+    #[arg(long, value_name = "EMAIL")]
+    pub superuser: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -356,6 +383,12 @@ impl Cli {
             Command::Instance(InstanceCommand::Add(args)) => {
                 instance::add(&args, &config::data(data)?).await
             }
+            Command::Instance(InstanceCommand::RotateKey(args)) => {
+                instance::rotate_key(&args, &config::data(data)?).await
+            }
+            Command::Instance(InstanceCommand::Remove { id }) => {
+                instance::remove(&id, &config::data(data)?).await
+            }
             Command::Instance(InstanceCommand::List { json }) => {
                 instance::list(json, &config::data(data)?).await
             }
@@ -388,6 +421,7 @@ mod tests {
         for variable in [
             config::DATA,
             config::SEAL_KEY,
+            config::SUPERUSER_PASSWORD,
             config::ASSERTION_KEYS,
             config::LISTEN,
             config::OPS_LISTEN,

@@ -40,6 +40,8 @@ pub const ASSERTION_KEYS: &str = "KOMBI_EXCHANGE_ASSERTION_KEYS";
 pub const SEAL_KEY: &str = "KOMBI_EXCHANGE_SEAL_KEY";
 /// Where shared limits are kept, if not in this process.
 pub const SHARED_STORE: &str = "KOMBI_EXCHANGE_SHARED_STORE";
+/// The password of the superuser that an instance is registered with.
+pub const SUPERUSER_PASSWORD: &str = "KOMBI_EXCHANGE_SUPERUSER_PASSWORD";
 /// What is logged.
 pub const LOG: &str = "KOMBI_EXCHANGE_LOG";
 /// How far clocks may differ.
@@ -171,6 +173,16 @@ pub fn data(given: Option<OsString>) -> Result<PathBuf, ConfigError> {
 /// The seal of the key in the environment.
 pub fn seal_from_environment() -> Result<Seal, ConfigError> {
     seal(env::var(SEAL_KEY))
+}
+
+/// The password in the environment of a superuser.
+pub fn superuser_password() -> Result<String, ConfigError> {
+    let password = env::var(SUPERUSER_PASSWORD).ok().filter(|password| !password.is_empty());
+    password.ok_or_else(|| ConfigError {
+        variable: SUPERUSER_PASSWORD,
+        expected: "the superuser's password, from the environment",
+        found: "nothing".to_owned(),
+    })
 }
 
 /// What is logged.

@@ -1,6 +1,7 @@
 //! Connectors: the ways into an instance.
 
 mod hook;
+mod superuser;
 
 use std::future::Future;
 
@@ -9,15 +10,19 @@ use kombi_spec::{
     code::Code,
     session::{HookRefusal, Origin, Session},
 };
+use reqwest::Response;
 use serde_json::value::RawValue;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    instance::{Instance, Subject},
+    access::{Access, Superuser},
+    instance::{Instance, InstanceUrl, Subject},
+    outbound::{self, Outbound},
     refusal::Refusal,
 };
-
-pub use hook::Hook;
+use hook::Hook;
+use superuser::AsSuperuser;
+pub use superuser::Prepared;
 
 /// Who wants to enter, as the gate vouches for them.
 #[derive(Debug, Clone)]
@@ -69,8 +74,51 @@ pub trait Connector: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Entry, ConnectorError>> + Send;
 }
 
+/// Every way into instances: which one, the registry says of each.
+pub struct Doors {
+    hook: Hook,
+    superuser: AsSuperuser,
+}
+
+impl Doors {
+    /// Doors whose calls go through `outbound`.
+    #[must_use]
+    pub fn new(outbound: Outbound) -> Self {
+        Self { hook: Hook { outbound: outbound.clone() }, superuser: AsSuperuser::new(outbound) }
+    }
+
+    /// Makes the instance at `url` ready to be entered as `superuser`.
+    pub async fn prepare(
+        &self,
+        url: &InstanceUrl,
+        superuser: &Superuser,
+        deadline: Instant,
+    ) -> Result<Prepared, ConnectorError> {
+        timeout_at(deadline, self.superuser.prepare(url, superuser))
+            .await
+            .map_err(|_| ConnectorError::Late)?
+    }
+}
+
+impl Connector for Doors {
+    async fn enter(
+        &self,
+        instance: &Instance,
+        person: &Person,
+        request_id: &str,
+        deadline: Instant,
+    ) -> Result<Entry, ConnectorError> {
+        match &instance.access {
+            Access::Hook(key) => self.hook.enter(instance, key, person, request_id, deadline).await,
+            Access::Superuser(superuser) => {
+                self.superuser.enter(instance, superuser, person, deadline).await
+            }
+        }
+    }
+}
+
 /// Why there is no session.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ConnectorError {
     /// The instance understood the request and refused it.
     #[error("the instance refused: {0:?}")]
@@ -138,4 +186,28 @@ impl From<ConnectorError> for Refusal {
         };
         Self::new(code, detail).because(error)
     }
+}
+
+/// The body of an instance's answer, of at most `most` bytes.
+async fn body(response: &mut Response, most: usize) -> Result<Vec<u8>, ConnectorError> {
+    match outbound::body(response, most).await {
+        Ok(Some(body)) => Ok(body),
+        Ok(None) => {
+            let problem = format!("its answer is larger than {most} bytes");
+            Err(ConnectorError::Misbehaved(problem))
+        }
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+/// A call that did not end with an answer.
+fn failed(error: &reqwest::Error) -> ConnectorError {
+    let cause = outbound::cause(error);
+    if outbound::is_out_of_bounds(error) {
+        return ConnectorError::AddressRefused(cause);
+    }
+    if outbound::is_not_http(error) {
+        return ConnectorError::Misbehaved(cause);
+    }
+    ConnectorError::Unreachable(cause)
 }

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fmt};
 use url::Url;
 
 use crate::{
+    access::Access,
     address::{self, Reach},
-    seal::HookKey,
 };
 
 /// A registered KombiStack.
@@ -20,8 +20,8 @@ pub struct Instance {
     pub owner: Subject,
     /// Who else may enter.
     pub members: BTreeSet<Subject>,
-    /// Opens its hook.
-    pub key: HookKey,
+    /// How the exchange gets in.
+    pub access: Access,
 }
 
 impl Instance {

@@ -6,6 +6,7 @@
 //! [`introspection`](mod@introspection), an AI call in [`usage`]. The exchange trusts nothing but the assertion, and
 //! it must never be reachable from the internet except through the gateway.
 
+pub mod access;
 pub mod address;
 pub mod assertion;
 pub mod body;

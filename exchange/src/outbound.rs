@@ -26,7 +26,8 @@ const LOOKUPS_PER_NAME: usize = 2;
 /// Looks a name up and blocks while it does; the ports of the answer mean nothing.
 pub type Lookup = fn(&str) -> io::Result<Vec<SocketAddr>>;
 
-/// Clients for instances.
+/// Clients for instances; clones share them.
+#[derive(Clone)]
 pub struct Outbound {
     public: Client,
     private: Client,

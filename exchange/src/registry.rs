@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
+    access::Access,
     address::Reach,
     instance::{Instance, InstanceId, InstanceUrl, Subject},
     random::NoRandomness,
-    seal::{HookKey, Seal},
+    seal::Seal,
     store::{Store, StoreError},
     time::UnixTime,
 };
@@ -19,6 +20,9 @@ pub enum RegistryError {
     /// There is an instance with this id.
     #[error("the instance {0} is already registered")]
     Exists(InstanceId),
+    /// There is none.
+    #[error("no instance {0} is registered")]
+    Missing(InstanceId),
     /// Its row cannot be read.
     #[error("registry: the row of the instance {id} cannot be read: {problem}")]
     Unreadable {
@@ -52,9 +56,11 @@ pub struct NewInstance {
     pub owner: Subject,
     /// Who else may enter.
     pub members: BTreeSet<Subject>,
+    /// How the exchange gets in.
+    pub access: Access,
 }
 
-/// An instance as it is listed: without its key.
+/// An instance as it is listed: without what opens it.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Listed {
     /// Its name.
@@ -63,6 +69,8 @@ pub struct Listed {
     pub url: String,
     /// Whether it may be at a private address.
     pub allow_private: bool,
+    /// The kind of access: `hook` or `superuser`.
+    pub access: String,
     /// Who owns it.
     pub owner: String,
     /// Who else may enter.
@@ -86,12 +94,28 @@ impl Registry {
         Ok(Self { store, seal })
     }
 
-    /// Registers an instance and returns the key for its hook, which is not shown again.
-    pub async fn add(&self, new: NewInstance, now: UnixTime) -> Result<HookKey, RegistryError> {
-        let key = HookKey::random()?;
-        let sealed = self.seal.close(&new.id, &key)?;
-        self.store.write(move |connection| insert(connection, new, &sealed, now)).await?;
-        Ok(key)
+    /// Registers an instance.
+    pub async fn add(&self, new: NewInstance, now: UnixTime) -> Result<(), RegistryError> {
+        let sealed = self.seal.close(&new.id, &new.access)?;
+        self.store.write(move |connection| insert(connection, new, &sealed, now)).await
+    }
+
+    /// Replaces how the exchange gets into an instance. Logins under way may still use the old
+    /// way.
+    pub async fn replace_access(
+        &self,
+        id: &InstanceId,
+        access: &Access,
+    ) -> Result<(), RegistryError> {
+        let sealed = self.seal.close(id, access)?;
+        let (id, kind) = (id.clone(), access.kind());
+        let update = "UPDATE instances SET access = ?2, sealed_key = ?3 WHERE id = ?1";
+        self.store
+            .write(move |connection| {
+                let values = params![id.as_str(), kind, sealed];
+                changed(id.clone(), connection.execute(update, values).map_err(sql)?)
+            })
+            .await
     }
 
     /// The instance with this id, if there is one.
@@ -106,7 +130,7 @@ impl Registry {
             url: InstanceUrl::parse(&row.url, reach).map_err(|e| unreadable(&row.id, e))?,
             owner: subject(&row.owner)?,
             members: row.members.iter().map(subject).collect::<Result<_, _>>()?,
-            key: self.seal.open(id, &sealed).map_err(|e| unreadable(&row.id, e))?,
+            access: self.seal.open(id, &row.access, &sealed).map_err(|e| unreadable(&row.id, e))?,
         }))
     }
 }
@@ -124,6 +148,17 @@ pub async fn list(store: &Store) -> Result<Vec<Listed>, RegistryError> {
         })
         .await
         .map_err(RegistryError::Store)
+}
+
+/// Removes an instance with all that is known of who may enter and who they are there. Nothing
+/// is changed in the instance itself.
+pub async fn remove(store: &Store, id: InstanceId) -> Result<(), RegistryError> {
+    let delete = "DELETE FROM instances WHERE id = ?1";
+    let gone = move |connection: &Connection| {
+        let removed = connection.execute(delete, [id.as_str()]).map_err(sql)?;
+        changed(id, removed)
+    };
+    store.write(gone).await
 }
 
 /// How many instances there are in `store`.
@@ -152,9 +187,9 @@ fn insert(
     let id = new.id.as_str();
     let inserted = connection
         .execute(
-            "INSERT INTO instances (id, url, allow_private, owner, sealed_key, added_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (id) DO NOTHING",
-            params![id, url, private, new.owner.as_str(), sealed, now.as_sql()],
+            "INSERT INTO instances (id, url, allow_private, owner, access, sealed_key, added_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO NOTHING",
+            params![id, url, private, new.owner.as_str(), new.access.kind(), sealed, now.as_sql()],
         )
         .map_err(sql)?;
     if inserted == 0 {
@@ -178,7 +213,7 @@ fn select(connection: &Connection, id: &InstanceId) -> Result<Option<Row>, Regis
 fn select_row(connection: &Connection, id: &str) -> Result<Option<Row>, StoreError> {
     let instance = connection
         .prepare_cached(
-            "SELECT id, url, allow_private, owner, sealed_key FROM instances WHERE id = ?1",
+            "SELECT id, url, allow_private, owner, access, sealed_key FROM instances WHERE id = ?1",
         )?
         .query_row([id], |row| {
             let listed = Listed {
@@ -186,9 +221,10 @@ fn select_row(connection: &Connection, id: &str) -> Result<Option<Row>, StoreErr
                 url: row.get(1)?,
                 allow_private: row.get(2)?,
                 owner: row.get(3)?,
+                access: row.get(4)?,
                 members: BTreeSet::new(),
             };
-            Ok((listed, row.get(4)?))
+            Ok((listed, row.get(5)?))
         })
         .optional()?;
     let Some((mut listed, sealed)) = instance else { return Ok(None) };
@@ -197,6 +233,11 @@ fn select_row(connection: &Connection, id: &str) -> Result<Option<Row>, StoreErr
         .query_map([id], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     Ok(Some((listed, sealed)))
+}
+
+/// Whether a change of the row of `id` found one.
+fn changed(id: InstanceId, rows: usize) -> Result<(), RegistryError> {
+    if rows == 0 { Err(RegistryError::Missing(id)) } else { Ok(()) }
 }
 
 fn sql(error: rusqlite::Error) -> StoreError {

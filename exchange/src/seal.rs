@@ -1,13 +1,13 @@
-//! Keys of instances, and how they are sealed at rest.
+//! How what opens an instance is sealed at rest.
 //!
-//! The seal is ChaCha20-Poly1305 (RFC 8439) under the operator's key, with the instance's id as
-//! associated data: a sealed key that is copied to another instance's row does not open.
+//! The seal is ChaCha20-Poly1305 (RFC 8439) under the operator's key, with the kind of access and
+//! the instance's id as associated data: what is copied to another instance's row, or passed off
+//! as another kind, does not open.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use kombi_spec::session::KEY_BYTES;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
 use crate::{
+    access::{self, Access, HookKey},
     instance::InstanceId,
     random::{self, NoRandomness},
 };
@@ -15,40 +15,19 @@ use crate::{
 /// Says what a seal is for, and tells later formats apart.
 const HOOK_KEY: &str = "kombi-exchange/hook-key/1/";
 
+/// The same for a superuser's credentials.
+const SUPERUSER: &str = "kombi-exchange/superuser/1/";
+
 /// The same for [`Seal::proof`].
 const PROOF: &str = "kombi-exchange/proof/1";
 
-/// The key that the exchange and one instance share. It opens the hook of that instance only.
-#[derive(Clone, PartialEq, Eq)]
-pub struct HookKey([u8; KEY_BYTES]);
-
-/// Seals and opens the keys of instances.
+/// Seals and opens what opens instances.
 pub struct Seal(LessSafeKey);
 
-/// A sealed key does not open: sealed with another key, for another instance, or damaged.
+/// What is sealed does not open: sealed with another key, for another instance, or damaged.
 #[derive(Debug, thiserror::Error)]
-#[error("the sealed key of this instance does not open")]
+#[error("the sealed access to this instance does not open")]
 pub struct Broken;
-
-impl HookKey {
-    /// A new key.
-    pub fn random() -> Result<Self, NoRandomness> {
-        random::bytes().map(Self)
-    }
-
-    /// The key as the instance's environment carries it: base64url without padding.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.0)
-    }
-
-    /// What the HMAC of a signed request is keyed with: the text, because PocketBase's HMAC takes a
-    /// string, which cannot carry 32 arbitrary bytes.
-    #[must_use]
-    pub fn hmac_secret(&self) -> String {
-        self.to_text()
-    }
-}
 
 impl Seal {
     /// A seal with the operator's key.
@@ -57,15 +36,31 @@ impl Seal {
         UnboundKey::new(&CHACHA20_POLY1305, key).ok().map(|key| Self(LessSafeKey::new(key)))
     }
 
-    /// Seals `key` for the instance `id`.
-    pub fn close(&self, id: &InstanceId, key: &HookKey) -> Result<Vec<u8>, NoRandomness> {
-        self.close_bound_to(bound_to(id), &key.0)
+    /// Seals `access` to the instance `id`.
+    pub fn close(&self, id: &InstanceId, access: &Access) -> Result<Vec<u8>, NoRandomness> {
+        match access {
+            Access::Hook(key) => self.close_bound_to(bound_to(HOOK_KEY, id), key.as_bytes()),
+            Access::Superuser(superuser) => {
+                // Two strings always serialise.
+                let secret = serde_json::to_vec(superuser).unwrap_or_default();
+                self.close_bound_to(bound_to(SUPERUSER, id), &secret)
+            }
+        }
     }
 
-    /// Opens what [`close`](Self::close) sealed for the instance `id`.
-    pub fn open(&self, id: &InstanceId, sealed: &[u8]) -> Result<HookKey, Broken> {
-        let key = self.open_bound_to(bound_to(id), sealed)?;
-        <[u8; KEY_BYTES]>::try_from(key).map(HookKey).map_err(|_| Broken)
+    /// Opens what [`close`](Self::close) sealed for the instance `id` as access of this `kind`.
+    pub fn open(&self, id: &InstanceId, kind: &str, sealed: &[u8]) -> Result<Access, Broken> {
+        match kind {
+            access::HOOK => {
+                let key = self.open_bound_to(bound_to(HOOK_KEY, id), sealed)?;
+                HookKey::from_bytes(&key).map(Access::Hook).ok_or(Broken)
+            }
+            access::SUPERUSER => {
+                let secret = self.open_bound_to(bound_to(SUPERUSER, id), sealed)?;
+                serde_json::from_slice(&secret).map(Access::Superuser).map_err(|_| Broken)
+            }
+            _ => Err(Broken),
+        }
     }
 
     /// Something that only the same key [recognises](Self::recognises).
@@ -99,14 +94,8 @@ impl Seal {
     }
 }
 
-fn bound_to(id: &InstanceId) -> Aad<String> {
-    Aad::from(format!("{HOOK_KEY}{id}"))
-}
-
-impl std::fmt::Debug for HookKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("HookKey(…)")
-    }
+fn bound_to(purpose: &str, id: &InstanceId) -> Aad<String> {
+    Aad::from(format!("{purpose}{id}"))
 }
 
 impl std::fmt::Debug for Seal {
@@ -118,30 +107,43 @@ impl std::fmt::Debug for Seal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Superuser;
 
     fn id(text: &str) -> InstanceId {
         InstanceId::parse(text).unwrap()
     }
 
+    fn accesses() -> [Access; 2] {
+        let superuser = Superuser { email: "a@b.c".to_owned(), password: "secret".to_owned() };
+        [Access::Hook(HookKey::random().unwrap()), Access::Superuser(superuser)]
+    }
+
     #[test]
-    fn a_sealed_key_opens_for_its_instance_only() {
+    fn what_is_sealed_opens_for_its_instance_and_as_its_kind_only() {
         let seal = Seal::new(&[7; 32]).unwrap();
-        let key = HookKey::random().unwrap();
-        let sealed = seal.close(&id("a"), &key).unwrap();
-        assert_eq!(seal.open(&id("a"), &sealed).unwrap(), key);
-        assert!(seal.open(&id("b"), &sealed).is_err());
-        assert!(Seal::new(&[8; 32]).unwrap().open(&id("a"), &sealed).is_err());
+        let [hook, superuser] = accesses();
+        for (access, other) in [(&hook, superuser.kind()), (&superuser, hook.kind())] {
+            let sealed = seal.close(&id("a"), access).unwrap();
+            assert_eq!(seal.open(&id("a"), access.kind(), &sealed).unwrap(), *access);
+            assert!(seal.open(&id("b"), access.kind(), &sealed).is_err());
+            assert!(seal.open(&id("a"), other, &sealed).is_err());
+            assert!(seal.open(&id("a"), "key", &sealed).is_err());
+            let others = Seal::new(&[8; 32]).unwrap();
+            assert!(others.open(&id("a"), access.kind(), &sealed).is_err());
+        }
     }
 
     #[test]
     fn a_damaged_seal_does_not_open() {
         let seal = Seal::new(&[7; 32]).unwrap();
-        let sealed = seal.close(&id("a"), &HookKey::random().unwrap()).unwrap();
-        for at in 0..sealed.len() {
-            let mut damaged = sealed.clone();
-            damaged[at] ^= 1;
-            assert!(seal.open(&id("a"), &damaged).is_err(), "byte {at}");
-            assert!(seal.open(&id("a"), &sealed[..at]).is_err(), "first {at} bytes");
+        for access in accesses() {
+            let sealed = seal.close(&id("a"), &access).unwrap();
+            for at in 0..sealed.len() {
+                let mut damaged = sealed.clone();
+                damaged[at] ^= 1;
+                assert!(seal.open(&id("a"), access.kind(), &damaged).is_err(), "byte {at}");
+                assert!(seal.open(&id("a"), access.kind(), &sealed[..at]).is_err(), "first {at}");
+            }
         }
     }
 
@@ -150,11 +152,5 @@ mod tests {
         let proof = Seal::new(&[7; 32]).unwrap().proof().unwrap();
         assert!(Seal::new(&[7; 32]).unwrap().recognises(&proof));
         assert!(!Seal::new(&[8; 32]).unwrap().recognises(&proof));
-    }
-
-    #[test]
-    fn no_key_is_ever_shown() {
-        let key = HookKey::random().unwrap();
-        assert!(!format!("{key:?}").contains(&key.to_text()));
     }
 }

@@ -15,7 +15,7 @@ use tokio::{sync::oneshot, time::interval};
 use crate::{
     assertion::Verifier,
     config::{Config, ConfigError, LISTEN, OPS_LISTEN},
-    connector::Hook,
+    connector::Doors,
     data_dir::{Claim, DataDir, DataDirError},
     introspection::Introspection,
     lanes::Lanes,
@@ -69,7 +69,7 @@ pub enum StartError {
 pub struct Server {
     public: Listener,
     ops: Listener,
-    desks: Arc<Desks<Hook>>,
+    desks: Arc<Desks<Doors>>,
     view: Ops,
     usage: Usage,
     sweep: Duration,
@@ -117,7 +117,7 @@ impl Server {
             registry,
             store: store.clone(),
             lanes: Lanes::new(config.limits.lane, config.limits.lane_patience),
-            connector: Hook::new(outbound),
+            connector: Doors::new(outbound),
             instance_timeout: config.instance_timeout,
             limits: config.limits.body,
             metrics: metrics.clone(),

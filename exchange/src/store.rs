@@ -18,8 +18,11 @@ use thread::{Done, Jobs};
 
 /// The schema, one step per version (`PRAGMA user_version`). A step that was released never
 /// changes; new ones are appended.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("store/0001_first.sql"), include_str!("store/0002_usage.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("store/0001_first.sql"),
+    include_str!("store/0002_usage.sql"),
+    include_str!("store/0003_access.sql"),
+];
 
 /// The version that they lead to.
 const NEWEST: u32 = MIGRATIONS.len() as u32;

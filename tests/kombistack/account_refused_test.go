@@ -63,11 +63,12 @@ func TestAccountIncomplete(t *testing.T) {
 		names   string
 	}{
 		"no address":         {claims{"name": "Ada"}, "email"},
+		"an unsure address":  {claims{"name": "Ada", "email": "unsure@example.com"}, "email"},
 		"a broken address":   {claims{"name": "Ada", "email": "not-an-address", "email_verified": true}, "email"},
 		"no name":            {claims{"email": "nameless@example.com", "email_verified": true}, "name"},
-		"a name too long":    {claims{"email": "long@example.com", "name": strings.Repeat("n", 256)}, "name"},
+		"a name too long":    {claims{"email": "long@example.com", "email_verified": true, "name": strings.Repeat("n", 256)}, "name"},
 		"neither":            {nil, "email, name"},
-		"a name of no words": {claims{"email": "empty@example.com", "name": ""}, "name"},
+		"a name of no words": {claims{"email": "empty@example.com", "email_verified": true, "name": ""}, "name"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			i := i.in(t)
@@ -93,7 +94,10 @@ func TestAnAddressIsNotAskedForWhereTheCollectionNeedsNone(t *testing.T) {
 	i.changeUsers(func(users map[string]any) { field(users, "email")["required"] = false })
 
 	_, first := expectSession(t, i.openSession("first", claims{"email_verified": true}), "created")
-	_, second := expectSession(t, i.openSession("second", nil), "created")
+	_, second := expectSession(t, i.openSession("second", claims{"email": "unsure@example.com"}), "created")
+	if second["email"] != "" || second["verified"] != false {
+		t.Errorf("expected an address that is not verified not to be written, found %v, verified %v", second["email"], second["verified"])
+	}
 	if first["id"] == second["id"] {
 		t.Errorf("expected users without an address not to be one, found %v twice", first["id"])
 	}

@@ -29,15 +29,6 @@ func TestSession(t *testing.T) {
 		}
 	})
 
-	t.Run("a new user is only as verified as the request says", func(t *testing.T) {
-		i := i.in(t)
-		_, record := expectSession(t, i.openSession("unsure", claims{"email": "unsure@example.com"}), "created")
-
-		if record["verified"] != false {
-			t.Errorf("expected an unverified user, found verified %v", record["verified"])
-		}
-	})
-
 	t.Run("a name outside of ASCII arrives unchanged", func(t *testing.T) {
 		i := i.in(t)
 		person := verifiedUser("zoe@example.com")

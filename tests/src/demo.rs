@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 
 use crate::{
     answer::Answer,
-    stack::{HOMELAB, Instance, Options, Stack, received_header},
+    stack::{HOMELAB, Instance, Options, Stack, WayIn, received_header},
 };
 
 /// A second instance, to see that one that fails leaves the other alone.
-const WORKSHOP: Instance = Instance { id: "workshop", owner: "ada", members: &[] };
+const WORKSHOP: Instance =
+    Instance { id: "workshop", owner: "ada", members: &[], way_in: WayIn::Hook };
 
 /// Longest time until an instance that is down is reported.
 const OUTAGE_ANSWER: Duration = Duration::from_millis(2_500);

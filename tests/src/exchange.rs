@@ -20,6 +20,7 @@ use serde::Deserialize;
 
 use crate::{
     artifacts::{self, Artifacts},
+    kombistack::{SUPERUSER, SUPERUSER_PASSWORD},
     port,
     process::Process,
     run_dir::RunDir,
@@ -87,15 +88,34 @@ impl Installed {
         owner: &str,
         members: &[String],
     ) -> Result<Registered> {
+        let added = artifacts::output(&mut self.adding(id, url, owner, members))
+            .context("kombi-exchange instance add failed")?;
+        serde_json::from_str(&added).context("kombi-exchange instance add")
+    }
+
+    /// Registers an instance without a hook, which is running.
+    pub fn add_bare_instance(
+        &self,
+        id: &str,
+        url: &str,
+        owner: &str,
+        members: &[String],
+    ) -> Result<()> {
+        let mut command = self.adding(id, url, owner, members);
+        command.args(["--superuser", SUPERUSER]);
+        command.env("KOMBI_EXCHANGE_SUPERUSER_PASSWORD", SUPERUSER_PASSWORD);
+        artifacts::output(&mut command).context("kombi-exchange instance add failed")?;
+        Ok(())
+    }
+
+    fn adding(&self, id: &str, url: &str, owner: &str, members: &[String]) -> Command {
         let mut command = self.command();
         command.args(["instance", "add", "--json", "--allow-private"]);
         command.args(["--id", id, "--url", url, "--owner", owner]);
         for member in members {
             command.args(["--member", member]);
         }
-        let added =
-            artifacts::output(&mut command).context("kombi-exchange instance add failed")?;
-        serde_json::from_str(&added).context("kombi-exchange instance add")
+        command
     }
 
     /// What the gate signs assertions with.
@@ -125,7 +145,9 @@ impl Installed {
             .env("KOMBI_EXCHANGE_LISTEN", &self.listen)
             .env("KOMBI_EXCHANGE_OPS_LISTEN", &self.ops_listen)
             .env("KOMBI_EXCHANGE_ASSERTION_KEYS", &self.keys.assertion_key)
-            .env("KOMBI_EXCHANGE_SEAL_KEY", &self.keys.seal_key);
+            .env("KOMBI_EXCHANGE_SEAL_KEY", &self.keys.seal_key)
+            // A first login is a bcrypt or two, on a machine that may be doing much else.
+            .env("KOMBI_EXCHANGE_INSTANCE_TIMEOUT_MS", "4000");
         command
     }
 }

@@ -1,4 +1,5 @@
-//! A `KombiStack` instance: a real `PocketBase` with the hook that the exchange ships for it.
+//! A `KombiStack` instance: a real `PocketBase`, with the hook that the exchange ships for it or
+//! with nothing of ours.
 
 use std::{
     fs,
@@ -6,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{
     artifacts::{self, Artifacts},
@@ -22,12 +23,20 @@ pub struct KombiStack {
     start: Start,
 }
 
-/// What it takes to start the instance, again and again.
+/// The superuser of an instance without a hook.
+pub const SUPERUSER: &str = "exchange@kombistack.example";
+
+/// Its password.
+pub const SUPERUSER_PASSWORD: &str = "only-for-this-test";
+
+/// What it takes to start the instance.
 struct Start {
+    id: String,
     binary: PathBuf,
     folder: PathBuf,
     address: Address,
-    registered: Registered,
+    /// The key of its hook, where it has one.
+    key: Option<String>,
 }
 
 /// Where an instance will listen; it is registered before it runs.
@@ -49,15 +58,29 @@ impl Address {
 
 impl KombiStack {
     /// Starts the instance that `registered` speaks of.
-    pub async fn start(
+    pub async fn with_hook(
         artifacts: &Artifacts,
         run: &RunDir,
         address: Address,
         registered: Registered,
     ) -> Result<Self> {
-        let folder = run.path().join(&registered.id);
-        fs::create_dir_all(&folder)?;
-        let start = Start { binary: artifacts.kombistack.clone(), folder, address, registered };
+        let start = Start::new(artifacts, run, address, &registered.id, Some(registered.key))?;
+        let process = start.process(run.path()).await?;
+        Ok(Self { process, start })
+    }
+
+    /// Starts an instance that knows nothing of us but a superuser.
+    pub async fn bare(
+        artifacts: &Artifacts,
+        run: &RunDir,
+        address: Address,
+        id: &str,
+    ) -> Result<Self> {
+        let start = Start::new(artifacts, run, address, id, None)?;
+        let mut command = Command::new(&start.binary);
+        command.args(["superuser", "upsert", SUPERUSER, SUPERUSER_PASSWORD]);
+        command.arg("--dir").arg(start.folder.join("pb_data"));
+        artifacts::output(&mut command).context("PocketBase made no superuser")?;
         let process = start.process(run.path()).await?;
         Ok(Self { process, start })
     }
@@ -65,7 +88,7 @@ impl KombiStack {
     /// The instance's id.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.start.registered.id
+        &self.start.id
     }
 
     /// Where it listens.
@@ -91,22 +114,36 @@ impl KombiStack {
 }
 
 impl Start {
+    fn new(
+        artifacts: &Artifacts,
+        run: &RunDir,
+        address: Address,
+        id: &str,
+        key: Option<String>,
+    ) -> Result<Self> {
+        let folder = run.path().join(id);
+        fs::create_dir_all(&folder)?;
+        Ok(Self { id: id.to_owned(), binary: artifacts.kombistack.clone(), folder, address, key })
+    }
+
     async fn process(&self, logs: &Path) -> Result<Process> {
-        let shipped = artifacts::source().join("exchange/kombistack");
         let mut command = Command::new(&self.binary);
         command
             // PocketBase takes a binary below a temporary folder for one in development.
             .args(["serve", "--dev=false", "--http", &self.address.0])
             .arg("--dir")
-            .arg(self.folder.join("pb_data"))
-            .arg("--hooksDir")
-            .arg(shipped.join("pb_hooks"))
-            .arg("--migrationsDir")
-            .arg(shipped.join("pb_migrations"))
-            .env("KOMBISPHERE_INSTANCE_ID", &self.registered.id)
-            .env("KOMBISPHERE_SSO_KEY", &self.registered.key);
-        let mut process =
-            Process::spawn(&format!("kombistack-{}", self.registered.id), command, logs)?;
+            .arg(self.folder.join("pb_data"));
+        if let Some(key) = &self.key {
+            let shipped = artifacts::source().join("exchange/kombistack");
+            command
+                .arg("--hooksDir")
+                .arg(shipped.join("pb_hooks"))
+                .arg("--migrationsDir")
+                .arg(shipped.join("pb_migrations"))
+                .env("KOMBISPHERE_INSTANCE_ID", &self.id)
+                .env("KOMBISPHERE_SSO_KEY", key);
+        }
+        let mut process = Process::spawn(&format!("kombistack-{}", self.id), command, logs)?;
         process.wait_for(&format!("{}/api/health", self.address.url())).await?;
         Ok(process)
     }

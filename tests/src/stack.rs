@@ -27,10 +27,22 @@ pub struct Instance {
     pub owner: &'static str,
     /// The people who may enter it, too.
     pub members: &'static [&'static str],
+    /// How the exchange gets in.
+    pub way_in: WayIn,
+}
+
+/// How the exchange gets into an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WayIn {
+    /// Through the hook.
+    Hook,
+    /// Over PocketBase's own API; the instance has nothing of ours.
+    Superuser,
 }
 
 /// The instance of the demo.
-pub const HOMELAB: Instance = Instance { id: "homelab", owner: "ada", members: &["grace"] };
+pub const HOMELAB: Instance =
+    Instance { id: "homelab", owner: "ada", members: &["grace"], way_in: WayIn::Hook };
 
 /// What to start.
 #[derive(Debug, Clone, Copy, Default)]
@@ -96,9 +108,18 @@ impl Stack {
             for person in instance.members {
                 members.push(issuer.subject(person).await?);
             }
-            let registered =
-                installed.add_instance(instance.id, &address.url(), &owner, &members)?;
-            instances.push(KombiStack::start(artifacts, &run, address, registered).await?);
+            let url = address.url();
+            instances.push(match instance.way_in {
+                WayIn::Hook => {
+                    let added = installed.add_instance(instance.id, &url, &owner, &members)?;
+                    KombiStack::with_hook(artifacts, &run, address, added).await?
+                }
+                WayIn::Superuser => {
+                    let bare = KombiStack::bare(artifacts, &run, address, instance.id).await?;
+                    installed.add_bare_instance(instance.id, &url, &owner, &members)?;
+                    bare
+                }
+            });
         }
         let ports = Ports::choose(options.gateway_port)?;
         let routes = routes::render(

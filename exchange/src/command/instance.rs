@@ -1,19 +1,27 @@
-//! `kombi-exchange instance add` and `list`. Both work on the database, beside a running
-//! exchange or without one.
+//! `kombi-exchange instance add`, `list`, `rotate-key` and `remove`. All work on the database,
+//! beside a running exchange or without one.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+use tokio::time::Instant;
 
 use crate::{
+    access::{Access, HookKey, Superuser},
     address::Reach,
-    cli::{AddArgs, Failure},
+    cli::{AddArgs, Failure, RotateArgs},
     config,
+    connector::{Doors, Prepared},
     data_dir::DataDir,
     instance::{InstanceId, InstanceUrl, Subject, Unfit},
-    registry::{self, Listed, NewInstance, Registry},
+    outbound::{Outbound, system_lookup},
+    registry::{self, Listed, NewInstance, Registry, RegistryError},
     server::StartError,
     store::Store,
     time::UnixTime,
 };
+
+/// How long an instance may take to be made ready.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Where an instance finds its own id.
 const ID: &str = "KOMBISPHERE_INSTANCE_ID";
@@ -23,23 +31,105 @@ const KEY: &str = "KOMBISPHERE_SSO_KEY";
 
 /// Registers an instance.
 pub async fn add(args: &AddArgs, data: &Path) -> Result<(), Failure> {
-    let new = NewInstance::try_from(args)?;
-    let (id, url) = (new.id.clone(), new.url.clone());
-    let seal = config::seal_from_environment()?;
-    let registry = Registry::open(store(data)?, seal).await?;
-    let key = registry.add(new, UnixTime::now()).await?.to_text();
-    if args.json {
-        let added = serde_json::json!({
-            "id": id.as_str(), "url": url.to_string(), "key": key,
-        });
-        println!("{added}");
-        return Ok(());
+    let id = id(&args.id)?;
+    let wrong = |flag: &'static str| move |unfit: Unfit| Failure::Other(format!("{flag}: {unfit}"));
+    let reach = if args.allow_private { Reach::Private } else { Reach::Public };
+    let members = args.members.iter().map(|member| Subject::parse(member));
+    let access = access(args.superuser.as_deref())?;
+    let new = NewInstance {
+        id: id.clone(),
+        url: InstanceUrl::parse(&args.url, reach).map_err(wrong("--url"))?,
+        owner: Subject::parse(&args.owner).map_err(wrong("--owner"))?,
+        members: members.collect::<Result<BTreeSet<_>, _>>().map_err(wrong("--member"))?,
+        access: access.clone(),
+    };
+    let url = new.url.to_string();
+    let registry = registry(data).await?;
+    if let Access::Superuser(superuser) = &access {
+        prepare(&new.url, superuser).await?;
     }
-    println!("Registered {id} at {url}.");
-    println!("Set these in the instance's environment; the key is not shown again:");
-    println!("{ID}={id}");
-    println!("{KEY}={key}");
+    registry.add(new, UnixTime::now()).await?;
+    if args.json {
+        println!("{}", shown(&id, &access, Some(&url)));
+    } else {
+        println!("Registered {id} at {url}.");
+        explain(&id, &access);
+    }
     Ok(())
+}
+
+/// Adds to an instance what a superuser needs there, or says what stands in the way.
+async fn prepare(url: &InstanceUrl, superuser: &Superuser) -> Result<(), Failure> {
+    let doors = Doors::new(Outbound::new(system_lookup).map_err(StartError::from)?);
+    let deadline = Instant::now() + PATIENCE;
+    match doors.prepare(url, superuser, deadline).await {
+        Ok(Prepared::Added) => {
+            eprintln!("Added the hidden field zitadel_sub and its unique index to users.");
+            Ok(())
+        }
+        Ok(Prepared::AlreadyThere) => Ok(()),
+        Err(error) => Err(Failure::Other(format!("nothing was registered: {url}: {error}"))),
+    }
+}
+
+/// Replaces what opens an instance.
+pub async fn rotate_key(args: &RotateArgs, data: &Path) -> Result<(), Failure> {
+    let id = id(&args.id)?;
+    let access = access(args.superuser.as_deref())?;
+    registry(data).await?.replace_access(&id, &access).await?;
+    if args.json {
+        println!("{}", shown(&id, &access, None));
+    } else {
+        println!("What opened {id} until now opens it no more.");
+        explain(&id, &access);
+    }
+    Ok(())
+}
+
+/// Removes an instance from the registry.
+pub async fn remove(id_text: &str, data: &Path) -> Result<(), Failure> {
+    let id = id(id_text)?;
+    registry::remove(&store(data)?, id.clone()).await?;
+    println!("Removed {id}. The instance itself and its users are as they were.");
+    Ok(())
+}
+
+fn id(text: &str) -> Result<InstanceId, Failure> {
+    InstanceId::parse(text).map_err(|unfit| Failure::Other(format!("--id: {unfit}")))
+}
+
+/// Access as the superuser with this e-mail address, or else through the hook with a new key.
+fn access(superuser: Option<&str>) -> Result<Access, Failure> {
+    let Some(email) = superuser else {
+        let key = HookKey::random().map_err(RegistryError::from)?;
+        return Ok(Access::Hook(key));
+    };
+    let password = config::superuser_password()?;
+    Ok(Access::Superuser(Superuser { email: email.to_owned(), password }))
+}
+
+fn shown(id: &InstanceId, access: &Access, url: Option<&str>) -> serde_json::Value {
+    let mut shown = serde_json::json!({"id": id.as_str(), "access": access.kind()});
+    if let Some(fields) = shown.as_object_mut() {
+        fields.extend(url.map(|url| ("url".to_owned(), url.into())));
+        if let Access::Hook(key) = access {
+            fields.insert("key".to_owned(), key.to_text().into());
+        }
+    }
+    shown
+}
+
+fn explain(id: &InstanceId, access: &Access) {
+    match access {
+        Access::Hook(key) => {
+            println!("Set these in the instance's environment; the key is not shown again:");
+            println!("{ID}={id}");
+            println!("{KEY}={}", key.to_text());
+        }
+        Access::Superuser(superuser) => {
+            println!("The exchange signs in there as {}.", superuser.email);
+        }
+    }
 }
 
 /// Lists the registered instances.
@@ -49,10 +139,10 @@ pub async fn list(json: bool, data: &Path) -> Result<(), Failure> {
         println!("{}", serde_json::json!(instances));
         return Ok(());
     }
-    for Listed { id, url, allow_private, owner, members } in instances {
+    for Listed { id, url, allow_private, access, owner, members } in instances {
         let reach = if allow_private { " (may be private)" } else { "" };
         let members = members.into_iter().collect::<Vec<_>>().join(", ");
-        println!("{id}  {url}{reach}  owner {owner}  members {members}");
+        println!("{id}  {url}{reach}  by {access}  owner {owner}  members {members}");
     }
     Ok(())
 }
@@ -62,19 +152,6 @@ fn store(data: &Path) -> Result<Store, Failure> {
     Ok(Store::open(&database).map_err(StartError::from)?)
 }
 
-impl TryFrom<&AddArgs> for NewInstance {
-    type Error = Failure;
-
-    fn try_from(args: &AddArgs) -> Result<Self, Failure> {
-        let wrong =
-            |flag: &'static str| move |unfit: Unfit| Failure::Other(format!("{flag}: {unfit}"));
-        let reach = if args.allow_private { Reach::Private } else { Reach::Public };
-        let members = args.members.iter().map(|member| Subject::parse(member));
-        Ok(Self {
-            id: InstanceId::parse(&args.id).map_err(wrong("--id"))?,
-            url: InstanceUrl::parse(&args.url, reach).map_err(wrong("--url"))?,
-            owner: Subject::parse(&args.owner).map_err(wrong("--owner"))?,
-            members: members.collect::<Result<BTreeSet<_>, _>>().map_err(wrong("--member"))?,
-        })
-    }
+async fn registry(data: &Path) -> Result<Registry, Failure> {
+    Ok(Registry::open(store(data)?, config::seal_from_environment()?).await?)
 }

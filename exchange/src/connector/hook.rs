@@ -12,28 +12,18 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Connector, ConnectorError, Entry, Person};
-use crate::{
-    instance::Instance,
-    outbound::{self, Outbound},
-    time::UnixTime,
-};
+use super::{ConnectorError, Entry, Person, failed};
+use crate::{access::HookKey, instance::Instance, outbound::Outbound, time::UnixTime};
 
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
 /// Enters instances through their hook.
-pub struct Hook {
-    outbound: Outbound,
+pub(super) struct Hook {
+    pub(super) outbound: Outbound,
 }
 
 impl Hook {
-    /// A connector that calls through `outbound`.
-    #[must_use]
-    pub const fn new(outbound: Outbound) -> Self {
-        Self { outbound }
-    }
-
     async fn call(
         &self,
         instance: &Instance,
@@ -48,26 +38,20 @@ impl Hook {
             .send()
             .await
             .map_err(|error| failed(&error))?;
-        match outbound::body(&mut response, MAX_ANSWER_BYTES).await {
-            Ok(Some(answer)) => Ok((response.status(), answer)),
-            Ok(None) => {
-                let problem = format!("its answer is larger than {MAX_ANSWER_BYTES} bytes");
-                Err(ConnectorError::Misbehaved(problem))
-            }
-            Err(error) => Err(failed(&error)),
-        }
+        let answer = super::body(&mut response, MAX_ANSWER_BYTES).await?;
+        Ok((response.status(), answer))
     }
-}
 
-impl Connector for Hook {
-    async fn enter(
+    /// Asks the hook of `instance`, which `key` opens, for a session.
+    pub(super) async fn enter(
         &self,
         instance: &Instance,
+        key: &HookKey,
         person: &Person,
         request_id: &str,
         deadline: Instant,
     ) -> Result<Entry, ConnectorError> {
-        let body = signed(instance, person, request_id, UnixTime::now())?;
+        let body = signed(instance, key, person, request_id, UnixTime::now())?;
         let (status, answer) = timeout_at(deadline, self.call(instance, body))
             .await
             .map_err(|_| ConnectorError::Late)??;
@@ -78,6 +62,7 @@ impl Connector for Hook {
 /// The body of the call: the whole request, signed.
 fn signed(
     instance: &Instance,
+    key: &HookKey,
     person: &Person,
     request_id: &str,
     now: UnixTime,
@@ -95,7 +80,7 @@ fn signed(
         email_verified: person.email_verified,
         name: person.name.clone(),
     };
-    let key = EncodingKey::from_secret(instance.key.hmac_secret().as_bytes());
+    let key = EncodingKey::from_secret(key.hmac_secret().as_bytes());
     let request =
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).map_err(|error| {
             ConnectorError::Internal(format!("the request was not signed: {error}"))
@@ -166,17 +151,6 @@ fn refusal(status: StatusCode, answer: &[u8]) -> ConnectorError {
         }
         _ => ConnectorError::Misbehaved(format!("it answered {status} without a known code")),
     }
-}
-
-fn failed(error: &reqwest::Error) -> ConnectorError {
-    let cause = outbound::cause(error);
-    if outbound::is_out_of_bounds(error) {
-        return ConnectorError::AddressRefused(cause);
-    }
-    if outbound::is_not_http(error) {
-        return ConnectorError::Misbehaved(cause);
-    }
-    ConnectorError::Unreachable(cause)
 }
 
 #[cfg(test)]

@@ -83,8 +83,18 @@ fn instances_are_added_once_and_listed_without_their_keys() {
         listed,
         serde_json::json!([{
             "id": "lab", "url": "https://lab.example/pb", "allow_private": false, "owner": "o1",
-            "members": ["m1", "m2"],
+            "members": ["m1", "m2"], "access": "hook",
         }])
+    );
+
+    let (_, rotated, _) = instance("rotate-key --id lab --json");
+    let key = |said: &str| serde_json::from_str::<Value>(said).unwrap()["key"].clone();
+    assert_ne!(key(&rotated), added["key"]);
+    assert_eq!(key(&rotated).as_str().unwrap().len(), 43);
+    let (exit, _, error) = instance("rotate-key --id nowhere");
+    assert_eq!(
+        (exit, error.trim()),
+        (Some(1), "kombi-exchange: no instance nowhere is registered")
     );
 
     let (_, said, _) = instance("add --id two --url http://10.0.0.1 --owner o --allow-private");

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use kombi_exchange::{
+    access::{Access, HookKey},
     address::Reach,
     assertion::GateKey,
     config::{Config, Limits},
@@ -11,7 +12,7 @@ use kombi_exchange::{
     leases::store::Local,
     outbound::system_lookup,
     registry::{NewInstance, Registry},
-    seal::{HookKey, Seal},
+    seal::Seal,
     server::{Addresses, Server},
     store::Store,
     time::UnixTime,
@@ -72,13 +73,16 @@ impl Exchange {
         let database = DataDir::open(self.data.path()).unwrap().database();
         let store = Store::open(&database).unwrap();
         let registry = Registry::open(store, Seal::new(&SEAL).unwrap()).await.unwrap();
+        let key = HookKey::random().unwrap();
         let new = NewInstance {
             id: InstanceId::parse(id).unwrap(),
             url: InstanceUrl::parse(url, reach).unwrap(),
             owner: Subject::parse("owner").unwrap(),
             members: ["member"].map(|sub| Subject::parse(sub).unwrap()).into(),
+            access: Access::Hook(key.clone()),
         };
-        registry.add(new, UnixTime::now()).await.unwrap()
+        registry.add(new, UnixTime::now()).await.unwrap();
+        key
     }
 
     pub(crate) fn url(&self, instance: &str) -> String {

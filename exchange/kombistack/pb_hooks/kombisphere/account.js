@@ -49,14 +49,17 @@ function mayLink(record, request) {
   return request.emailVerified && record.verified() && record.getString("zitadel_sub") === ""
 }
 
+// An address that KombiSphere has not verified is not written: its real owner could reset the
+// password by mail and share the user with whoever made it.
 function create(txApp, request) {
   const users = txApp.findCollectionByNameOrId(USERS)
   const record = new Record(users)
+  const email = request.emailVerified ? request.email : ""
 
   record.set("zitadel_sub", request.sub)
-  record.setEmail(request.email)
+  record.setEmail(email)
   record.setEmailVisibility(false)
-  record.setVerified(request.email !== "" && request.emailVerified)
+  record.setVerified(email !== "")
   record.setRandomPassword()
   if (users.fields.getByName("name")) {
     record.set("name", request.name)
@@ -78,7 +81,7 @@ function save(txApp, record) {
 
     throw new Refusal(
       "account_incomplete",
-      `Expected an account that the users collection accepts, found ${fields.join(", ")} missing or not valid; ` +
+      `Expected an account that the users collection accepts, found ${fields.join(", ")} missing, not verified or not valid; ` +
       "complete the account at KombiSphere, or ask the owner of this instance.",
     )
   }
