@@ -1,6 +1,9 @@
 //! Logging in to a `KombiStack` instance that has nothing of ours inside: a real `PocketBase`,
 //! entered as a superuser.
 
+// A failure is what a test is for.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;

@@ -133,7 +133,7 @@ impl Api<'_> {
     /// Makes a user with these fields.
     pub(super) async fn create(&self, pass: &Pass, fields: &Value) -> Result<User, Trouble> {
         let path = format!("{USERS}/records");
-        self.changed(self.call(Method::POST, &path, &[], Some(pass), Some(fields)).await?)
+        changed(self.call(Method::POST, &path, &[], Some(pass), Some(fields)).await?)
     }
 
     /// Changes these fields of the user `id`.
@@ -144,7 +144,7 @@ impl Api<'_> {
         fields: &Value,
     ) -> Result<User, Trouble> {
         let path = format!("{USERS}/records/{id}");
-        self.changed(self.call(Method::PATCH, &path, &[], Some(pass), Some(fields)).await?)
+        changed(self.call(Method::PATCH, &path, &[], Some(pass), Some(fields)).await?)
     }
 
     /// Deletes the user `id`.
@@ -164,17 +164,6 @@ impl Api<'_> {
         match self.call(Method::POST, &path, &[], Some(pass), Some(&body)).await? {
             (StatusCode::OK, answer) => Ok(parse(&answer)?),
             (status, _) => Err(guest_or_unexpected(status)),
-        }
-    }
-
-    fn changed(&self, (status, answer): (StatusCode, Vec<u8>)) -> Result<User, Trouble> {
-        match status {
-            StatusCode::OK => {
-                let user: User = parse(&answer)?;
-                if user.zitadel_sub.is_some() { Ok(user) } else { Err(Trouble::Guest) }
-            }
-            StatusCode::BAD_REQUEST => Err(Trouble::Field(field_at_fault(&answer))),
-            status => Err(guest_or_unexpected(status)),
         }
     }
 
@@ -201,6 +190,18 @@ impl Api<'_> {
         let mut response = request.send().await.map_err(|error| failed(&error))?;
         let answer = body(&mut response, MAX_ANSWER_BYTES).await?;
         Ok((response.status(), answer))
+    }
+}
+
+/// The user that a change has made of one.
+fn changed((status, answer): (StatusCode, Vec<u8>)) -> Result<User, Trouble> {
+    match status {
+        StatusCode::OK => {
+            let user: User = parse(&answer)?;
+            if user.zitadel_sub.is_some() { Ok(user) } else { Err(Trouble::Guest) }
+        }
+        StatusCode::BAD_REQUEST => Err(Trouble::Field(field_at_fault(&answer))),
+        status => Err(guest_or_unexpected(status)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Makes an instance without a hook ready: the hidden, unique field that links its users to people.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
@@ -22,6 +23,13 @@ pub enum Prepared {
     Added,
 }
 
+/// The part of the description of the collection of users that may need a change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Schema {
+    fields: Vec<Value>,
+    indexes: Vec<String>,
+}
+
 /// Signs in as `superuser`, and adds what is missing. What is there but different is not changed:
 /// the error says what to do.
 pub(super) async fn prepare(
@@ -30,10 +38,11 @@ pub(super) async fn prepare(
 ) -> Result<Prepared, ConnectorError> {
     let pass = api.sign_in(superuser).await?;
     let failed = |trouble: Trouble| no_guest(&trouble);
-    let mut users: Value = api.users(&pass).await.map_err(failed)?;
+    let mut users: Schema = api.users(&pass).await.map_err(failed)?;
     let missing = missing(&mut users)?;
     if missing {
-        let change = json!({"fields": users["fields"], "indexes": users["indexes"]});
+        let change = serde_json::to_value(&users);
+        let change = change.map_err(|error| ConnectorError::Internal(error.to_string()))?;
         api.change_users(&pass, &change).await.map_err(failed)?;
     }
     // As every first login does; an older PocketBase does not know the modifier.
@@ -48,17 +57,16 @@ pub(super) async fn prepare(
 }
 
 /// Adds what is missing to the description of the collection; whether anything was.
-fn missing(users: &mut Value) -> Result<bool, ConnectorError> {
-    let described = |list| misbehaved(format!("its users collection has no {list}"));
+fn missing(users: &mut Schema) -> Result<bool, ConnectorError> {
     let mut added = false;
-    let fields = users["fields"].as_array_mut().ok_or_else(|| described("fields"))?;
-    match fields.iter().find(|field| field["name"] == ZITADEL_SUB) {
+    let is = |field: &Value, name, value: Value| field.get(name) == Some(&value);
+    match users.fields.iter().find(|field| is(field, "name", ZITADEL_SUB.into())) {
         None => {
             let field = json!({"name": ZITADEL_SUB, "type": "text", "hidden": true, "max": 255});
-            fields.push(field);
+            users.fields.push(field);
             added = true;
         }
-        Some(field) if field["type"] == "text" && field["hidden"] == true => {}
+        Some(field) if is(field, "type", "text".into()) && is(field, "hidden", true.into()) => {}
         Some(_) => {
             return Err(misbehaved(
                 "its users have a field zitadel_sub that is not a hidden text: its owner must \
@@ -66,9 +74,8 @@ fn missing(users: &mut Value) -> Result<bool, ConnectorError> {
             ));
         }
     }
-    let indexes = users["indexes"].as_array_mut().ok_or_else(|| described("indexes"))?;
-    if !indexes.iter().filter_map(Value::as_str).any(is_unique_on_the_field) {
-        indexes.push(INDEX.into());
+    if !users.indexes.iter().any(|index| is_unique_on_the_field(index)) {
+        users.indexes.push(INDEX.to_owned());
         added = true;
     }
     Ok(added)
@@ -83,12 +90,16 @@ fn is_unique_on_the_field(index: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn users(fields: &[Value]) -> Schema {
+        Schema { fields: fields.to_vec(), indexes: Vec::new() }
+    }
+
     #[test]
     fn only_what_is_missing_is_added() {
-        let mut bare = json!({"fields": [{"name": "email", "type": "email"}], "indexes": []});
+        let mut bare = users(&[json!({"name": "email", "type": "email"})]);
         assert!(missing(&mut bare).unwrap());
-        assert_eq!(bare["fields"][1]["hidden"], true);
-        assert_eq!(bare["indexes"][0], INDEX);
+        assert_eq!(bare.fields[1]["hidden"], true);
+        assert_eq!(bare.indexes, [INDEX]);
         assert!(!missing(&mut bare).unwrap());
     }
 
@@ -98,7 +109,7 @@ mod tests {
             json!({"name": "zitadel_sub", "type": "text", "hidden": false}),
             json!({"name": "zitadel_sub", "type": "number", "hidden": true}),
         ] {
-            let mut users = json!({"fields": [field], "indexes": []});
+            let mut users = users(&[field]);
             let before = users.clone();
             assert!(missing(&mut users).is_err());
             assert_eq!(users, before);
