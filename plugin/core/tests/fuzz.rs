@@ -1,5 +1,8 @@
 //! The fuzz targets (`plugin/core/fuzz`) on their seeds, and on many changed seeds.
 
+// A failure is what a test is for.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
 use std::{fs, path::Path};
 
 use proptest::{prelude::*, sample::Index, test_runner::TestRunner};
