@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use kombi_spec::code::Code;
 use stack::{
     answer::Answer,
-    stack::{HOMELAB, Instance, Stack},
+    stack::{HOMELAB, Instance, Stack, WayIn},
 };
 
-const WORKSHOP: Instance = Instance { id: "workshop", owner: "ada", members: &[] };
+const WORKSHOP: Instance =
+    Instance { id: "workshop", owner: "ada", members: &[], way_in: WayIn::Hook };
 
 #[tokio::test]
 async fn an_instance_that_hangs_or_is_gone_is_a_503_in_time_and_harms_no_other() {
