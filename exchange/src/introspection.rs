@@ -25,13 +25,8 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::{
-    assertion::{self, Verifier},
-    body::{self, BodyLimits},
-    metrics::Metrics,
-    outbound::Outbound,
-    refusal::Refusal,
-    route::Trace,
-    time::UnixTime,
+    assertion::Verifier, body::BodyLimits, gate_call, metrics::Metrics, outbound::Outbound,
+    refusal::Refusal, route::Trace, time::UnixTime,
 };
 
 use answer::Answer;
@@ -96,15 +91,7 @@ impl Introspection {
     where
         B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
-        let (head, body) = request.into_parts();
-        let body = body::read(body, self.body).await?;
-        let jwt = assertion::presented(&head.headers)?;
-        let (method, path) = (head.method.as_str(), head.uri.path());
-        // Not spent: see the contract. What binds it to the gate is its subject.
-        let assertion = self.verifier.verify(jwt, method, path, UnixTime::now())?;
-        trace.request_id = Some(assertion.jti.clone());
-        trace.subject = Some(assertion.sub.clone());
-        assertion::of_the_gate(&assertion)?;
+        let body = gate_call::read(&self.verifier, request, self.body, trace).await?;
         let Question { issuer, token } = Question::parse(&body)?;
         let issuer = self.issuer_called(&issuer)?;
         let judgement = self.judge(issuer, &token).await;

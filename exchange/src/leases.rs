@@ -26,12 +26,8 @@ use kombi_spec::{
 };
 
 use crate::{
-    assertion::{self, Verifier},
-    body::{self, BodyLimits},
-    metrics::Metrics,
-    refusal::Refusal,
+    assertion::Verifier, body::BodyLimits, gate_call, metrics::Metrics, refusal::Refusal,
     route::Trace,
-    time::UnixTime,
 };
 
 use quota::{Moment, Quota};
@@ -78,15 +74,8 @@ impl Leases {
     where
         B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
-        let (head, body) = request.into_parts();
-        let body = body::read(body, self.body).await?;
-        let jwt = assertion::presented(&head.headers)?;
-        let (method, path) = (head.method.as_str(), head.uri.path());
-        // Not spent: a report that comes twice changes nothing the second time.
-        let assertion = self.verifier.verify(jwt, method, path, UnixTime::now())?;
-        trace.request_id = Some(assertion.jti.clone());
-        trace.subject = Some(assertion.sub.clone());
-        assertion::of_the_gate(&assertion)?;
+        // A report that comes twice changes nothing the second time.
+        let body = gate_call::read(&self.verifier, request, self.body, trace).await?;
         let report = report::parse(&body)?;
         let settled = self.settle(&report).await;
         self.tell(settled.as_ref().err());

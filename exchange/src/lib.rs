@@ -15,6 +15,7 @@ pub mod command;
 pub mod config;
 pub mod connector;
 pub mod data_dir;
+mod gate_call;
 pub mod instance;
 pub mod introspection;
 pub mod lanes;

@@ -47,13 +47,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    assertion::{self, Verifier},
-    body::{self, BodyLimits},
-    metrics::Metrics,
-    refusal::Refusal,
-    route::Trace,
-    store::Store,
-    time::UnixTime,
+    assertion::Verifier, body::BodyLimits, gate_call, metrics::Metrics, refusal::Refusal,
+    route::Trace, store::Store, time::UnixTime,
 };
 
 use ledger::Ledger;
@@ -187,8 +182,7 @@ impl Usage {
         })
     }
 
-    /// The body of a request that the gate makes for itself. Its assertion is not spent: see the
-    /// contract.
+    /// The body, of at most `bytes` bytes, of a request that the gate makes for itself.
     async fn asked_by_the_gate<B>(
         &self,
         request: Request<B>,
@@ -198,15 +192,8 @@ impl Usage {
     where
         B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     {
-        let (head, body) = request.into_parts();
-        let body = body::read(body, BodyLimits { bytes, ..self.body }).await?;
-        let jwt = assertion::presented(&head.headers)?;
-        let (method, path) = (head.method.as_str(), head.uri.path());
-        let assertion = self.verifier.verify(jwt, method, path, UnixTime::now())?;
-        trace.request_id = Some(assertion.jti.clone());
-        trace.subject = Some(assertion.sub.clone());
-        assertion::of_the_gate(&assertion)?;
-        Ok(body)
+        let limits = BodyLimits { bytes, ..self.body };
+        gate_call::read(&self.verifier, request, limits, trace).await
     }
 }
 

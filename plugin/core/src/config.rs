@@ -75,19 +75,6 @@ pub struct ConfigError {
     pub problem: String,
 }
 
-/// The name that `configuration` gives its route, even if the rest of it cannot be used.
-#[must_use]
-pub fn name(configuration: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct Named {
-        name: String,
-    }
-    serde_json::from_slice::<Named>(configuration).map_or_else(|_| UNNAMED.to_owned(), |n| n.name)
-}
-
-/// The name of a route that has none.
-const UNNAMED: &str = "unnamed";
-
 impl Policy {
     /// Parses the configuration of one route.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
