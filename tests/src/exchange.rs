@@ -44,6 +44,7 @@ pub struct Installed {
     listen: String,
     ops_listen: String,
     keys: Keys,
+    instance_timeout_ms: &'static str,
 }
 
 /// What `kombi-exchange keygen --json` makes.
@@ -77,6 +78,7 @@ impl Installed {
             listen: format!("127.0.0.1:{}", port::free()?),
             ops_listen: format!("127.0.0.1:{}", port::free()?),
             keys: serde_json::from_str(&keys).context("kombi-exchange keygen")?,
+            instance_timeout_ms: "2000",
         })
     }
 
@@ -93,14 +95,16 @@ impl Installed {
         serde_json::from_str(&added).context("kombi-exchange instance add")
     }
 
-    /// Registers an instance without a hook, which is running.
+    /// Registers an instance without a hook, which is running. A first login there is a bcrypt or
+    /// two, on a machine that may be doing much else, so the exchange waits longer from here on.
     pub fn add_bare_instance(
-        &self,
+        &mut self,
         id: &str,
         url: &str,
         owner: &str,
         members: &[String],
     ) -> Result<()> {
+        self.instance_timeout_ms = "4000";
         let mut command = self.adding(id, url, owner, members);
         command.args(["--superuser", SUPERUSER]);
         command.env("KOMBI_EXCHANGE_SUPERUSER_PASSWORD", SUPERUSER_PASSWORD);
@@ -146,8 +150,7 @@ impl Installed {
             .env("KOMBI_EXCHANGE_OPS_LISTEN", &self.ops_listen)
             .env("KOMBI_EXCHANGE_ASSERTION_KEYS", &self.keys.assertion_key)
             .env("KOMBI_EXCHANGE_SEAL_KEY", &self.keys.seal_key)
-            // A first login is a bcrypt or two, on a machine that may be doing much else.
-            .env("KOMBI_EXCHANGE_INSTANCE_TIMEOUT_MS", "4000");
+            .env("KOMBI_EXCHANGE_INSTANCE_TIMEOUT_MS", self.instance_timeout_ms);
         command
     }
 }
