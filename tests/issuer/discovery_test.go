@@ -66,20 +66,24 @@ func TestTheKeySetMayBeCachedShortly(t *testing.T) {
 	}
 }
 
-func TestRequestsForDiscoveryAndKeysAreCounted(t *testing.T) {
-	issuer := startIssuer(t)
+func TestRequestsOfVerifiersAreCounted(t *testing.T) {
+	issuer := startIssuer(t, "--introspection-secret", introspectionSecret)
 	issuer.discover()
 	issuer.keySet()
-	issuer.expectStats(2, 1)
+	issuer.expectStats(2, 1, 0)
+	// The client of an introspection reads the metadata first.
+	issuer.mustIntrospect("rubbish")
+	issuer.expectStats(3, 1, 1)
 	issuer.order("/test/stats/reset", "")
-	issuer.expectStats(0, 0)
+	issuer.expectStats(0, 0, 0)
 }
 
-func (i *testIssuer) expectStats(discovery, jwks int64) {
+func (i *testIssuer) expectStats(discovery, jwks, introspection int64) {
 	i.t.Helper()
 	var found map[string]int64
 	i.send(http.MethodGet, "/test/stats", "", &found)
-	if expected := map[string]int64{"discovery": discovery, "jwks": jwks}; !maps.Equal(found, expected) {
+	expected := map[string]int64{"discovery": discovery, "jwks": jwks, "introspection": introspection}
+	if !maps.Equal(found, expected) {
 		i.t.Errorf("expected %v, found %v", expected, found)
 	}
 }

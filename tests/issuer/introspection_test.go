@@ -3,6 +3,7 @@ package main
 import (
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/zitadel/oidc/v3/pkg/client/rp"
@@ -54,9 +55,26 @@ func TestIntrospectionKnowsTokensOfLoginsAndOfOrders(t *testing.T) {
 	}
 }
 
+func TestAnOpaqueTokenIsOnePieceAndMeansWhatItsOrderSays(t *testing.T) {
+	issuer := startIssuer(t, "--introspection-secret", introspectionSecret)
+	token := issuer.mint(`{"sub": "grace", "opaque": true, "roles": ["admin:tools"]}`)
+	if strings.Contains(token, ".") {
+		t.Errorf("expected no JWT, found %q", token)
+	}
+	answer := issuer.mustIntrospect(token)
+	roles, _ := answer.Claims[claimRoles].(map[string]any)
+	if _, held := roles["admin:tools"]; !answer.Active || answer.Issuer != issuer.url || !held {
+		t.Errorf("expected an active token with the role, found %+v", answer)
+	}
+	if issuer.mustIntrospect(token[:len(token)-8]).Active {
+		t.Error("expected a token that was cut to be inactive")
+	}
+}
+
 func TestIntrospectionOfTokensThatAreNotGoodSaysOnlyThat(t *testing.T) {
 	issuer := startIssuer(t, "--introspection-secret", introspectionSecret)
 	for name, token := range map[string]string{
+		"expired, opaque":  issuer.mint(`{"sub": "ada", "opaque": true, "expires_in": -60}`),
 		"expired":          issuer.mint(`{"sub": "ada", "expires_in": -60}`),
 		"another audience": issuer.mint(`{"sub": "ada", "audience": ["another"]}`),
 		"another issuer":   issuer.mint(`{"sub": "ada", "issuer": "https://evil.example"}`),

@@ -27,6 +27,8 @@ type order struct {
 	Email         *string  `json:"email"`
 	EmailVerified *bool    `json:"email_verified"`
 	Name          *string  `json:"name"`
+	// Opaque asks for a token that says nothing by itself, as a personal access token of Zitadel.
+	Opaque bool `json:"opaque"`
 	// Algorithm is that of the key which signs now, if it is empty.
 	Algorithm jose.SignatureAlgorithm `json:"algorithm"`
 	// KeyID replaces the key's own name in the header; empty, it removes it.
@@ -38,6 +40,9 @@ type order struct {
 func (o order) check() error {
 	if o.Subject == "" {
 		return errors.New("sub: expected the name of a person or an id, found nothing")
+	}
+	if o.Opaque && (o.Algorithm != "" || o.KeyID != nil) {
+		return errors.New("opaque: expected neither algorithm nor kid beside it, because nothing is signed")
 	}
 	return nil
 }

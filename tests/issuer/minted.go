@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"sync"
+	"time"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 )
@@ -42,6 +44,17 @@ func (m *mintedTokens) forget(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.byID, id)
+}
+
+// checkMinted says whether the token with these claims is still good, and this subject's.
+func checkMinted(claims map[string]any, subject string, now time.Time) error {
+	if claims["sub"] != subject {
+		return errors.New("the token is another's")
+	}
+	if expiry, set := claims["exp"].(int64); set && now.Unix() >= expiry {
+		return errors.New("the token is expired")
+	}
+	return nil
 }
 
 // setUserinfo fills in what a token says about its subject, and nothing about the token.

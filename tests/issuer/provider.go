@@ -1,26 +1,26 @@
 package main
 
 import (
-	"crypto/rand"
 	"fmt"
 
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-// keySetPath is where Zitadel publishes its keys.
-const keySetPath = "/oauth/v2/keys"
+const (
+	// keySetPath is where Zitadel publishes its keys.
+	keySetPath = "/oauth/v2/keys"
+	// introspectionPath is where it is asked about a token.
+	introspectionPath = "/oauth/v2/introspect"
+)
 
 // newProvider is the library's provider, with its endpoints where Zitadel has them.
-func newProvider(issuer string, storage op.Storage) (*op.Provider, error) {
+func newProvider(issuer string, key opaqueKey, storage op.Storage) (*op.Provider, error) {
 	config := &op.Config{
+		CryptoKey:                key,
 		CryptoKeyId:              "codes",
 		DefaultLogoutRedirectURI: loggedOutPath,
 		CodeMethodS256:           true,
 		GrantTypeRefreshToken:    true,
-	}
-	// It encrypts codes only, which do not outlive the process.
-	if _, err := rand.Read(config.CryptoKey[:]); err != nil {
-		return nil, err
 	}
 	provider, err := op.NewProvider(config, storage, op.StaticIssuer(issuer),
 		// Everything runs on one machine, without TLS.
@@ -33,7 +33,7 @@ func newProvider(issuer string, storage op.Storage) (*op.Provider, error) {
 			op.NewEndpoint("/oidc/v1/end_session"),
 			op.NewEndpoint(keySetPath),
 		),
-		op.WithCustomIntrospectionEndpoint(op.NewEndpoint("/oauth/v2/introspect")),
+		op.WithCustomIntrospectionEndpoint(op.NewEndpoint(introspectionPath)),
 		// By default the library accepts less than the issuer signs.
 		op.WithAccessTokenVerifierOpts(op.WithSupportedAccessTokenSigningAlgorithms(algorithms()...)),
 		op.WithIDTokenHintVerifierOpts(op.WithSupportedIDTokenHintSigningAlgorithms(algorithms()...)),

@@ -41,7 +41,11 @@ func newHandler(s settings) (http.Handler, error) {
 		keys:    keys,
 		minted:  minted,
 	}
-	provider, err := newProvider(s.issuer, storage)
+	opaque, err := newOpaqueKey()
+	if err != nil {
+		return nil, err
+	}
+	provider, err := newProvider(s.issuer, opaque, storage)
 	if err != nil {
 		return nil, err
 	}
@@ -51,8 +55,11 @@ func newHandler(s settings) (http.Handler, error) {
 	mux.Handle("/", provider)
 	mux.Handle(oidc.DiscoveryEndpoint, counted(&stats.discovery, provider))
 	mux.Handle(keySetPath, counted(&stats.jwks, withKeySetMaxAge(provider)))
+	mux.Handle(introspectionPath, counted(&stats.introspection, provider))
 	newLogin(storage, provider).register(mux)
-	(&testAPI{issuer: s.issuer, project: s.project, keys: keys, minted: minted, stats: &stats}).register(mux)
+	(&testAPI{
+		issuer: s.issuer, project: s.project, keys: keys, minted: minted, opaque: opaque, stats: &stats,
+	}).register(mux)
 
 	return http.MaxBytesHandler(mux, maxBodyBytes), nil
 }

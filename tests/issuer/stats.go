@@ -7,17 +7,21 @@ import (
 
 // stats count how often verifiers asked for what they should keep.
 type stats struct {
-	discovery atomic.Int64
-	jwks      atomic.Int64
+	discovery     atomic.Int64
+	jwks          atomic.Int64
+	introspection atomic.Int64
 }
 
 func (s *stats) counts() map[string]int64 {
-	return map[string]int64{"discovery": s.discovery.Load(), "jwks": s.jwks.Load()}
+	return map[string]int64{
+		"discovery": s.discovery.Load(), "jwks": s.jwks.Load(), "introspection": s.introspection.Load(),
+	}
 }
 
 func (s *stats) reset() {
 	s.discovery.Store(0)
 	s.jwks.Store(0)
+	s.introspection.Store(0)
 }
 
 func counted(count *atomic.Int64, next http.Handler) http.Handler {

@@ -146,6 +146,10 @@ func (s *storage) SetIntrospectionFromToken(
 	ctx context.Context, answer *oidc.IntrospectionResponse, token, subject, clientID string,
 ) error {
 	if claims, minted := s.minted.claims(token); minted {
+		// The library has checked a JWT, but of an opaque token no more than that it can be read.
+		if err := checkMinted(claims, subject, time.Now()); err != nil {
+			return err
+		}
 		if err := setIntrospection(answer, claims); err != nil {
 			return err
 		}

@@ -20,6 +20,7 @@ type testAPI struct {
 	project string
 	keys    *keyRing
 	minted  *mintedTokens
+	opaque  opaqueKey
 	stats   *stats
 }
 
@@ -41,6 +42,10 @@ func (a *testAPI) mint(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
+	if order.Opaque {
+		a.mintOpaque(w, order)
+		return
+	}
 	key, err := order.key(a.keys)
 	if err != nil {
 		refuse(w, fmt.Errorf("algorithm: %w", err))
@@ -58,6 +63,17 @@ func (a *testAPI) mint(w http.ResponseWriter, r *http.Request) {
 	}
 	a.minted.remember(claims)
 	reply(w, http.StatusOK, map[string]string{"access_token": token, "kid": kid})
+}
+
+func (a *testAPI) mintOpaque(w http.ResponseWriter, order order) {
+	claims := order.claims(time.Now(), a.issuer, a.project)
+	token, err := a.opaque.seal(claims)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	a.minted.remember(claims)
+	reply(w, http.StatusOK, map[string]string{"access_token": token})
 }
 
 func (a *testAPI) rotate(w http.ResponseWriter, r *http.Request) {

@@ -20,6 +20,7 @@ use serde::Deserialize;
 
 use crate::{
     artifacts::{self, Artifacts},
+    issuer::INTROSPECTOR,
     kombistack::{SUPERUSER, SUPERUSER_PASSWORD},
     port,
     process::Process,
@@ -44,6 +45,8 @@ pub struct Installed {
     listen: String,
     ops_listen: String,
     keys: Keys,
+    /// Whose opaque tokens it introspects.
+    issuer: String,
     instance_timeout_ms: &'static str,
 }
 
@@ -69,7 +72,7 @@ pub struct Registered {
 
 impl Installed {
     /// An exchange with fresh keys and an empty registry.
-    pub fn new(artifacts: &Artifacts, run: &RunDir) -> Result<Self> {
+    pub fn new(artifacts: &Artifacts, run: &RunDir, issuer: &str) -> Result<Self> {
         let keys = artifacts::output(Command::new(&artifacts.exchange).args(["keygen", "--json"]))
             .context("kombi-exchange keygen failed")?;
         Ok(Self {
@@ -78,6 +81,7 @@ impl Installed {
             listen: format!("127.0.0.1:{}", port::free()?),
             ops_listen: format!("127.0.0.1:{}", port::free()?),
             keys: serde_json::from_str(&keys).context("kombi-exchange keygen")?,
+            issuer: issuer.to_owned(),
             instance_timeout_ms: "2000",
         })
     }
@@ -150,6 +154,10 @@ impl Installed {
             .env("KOMBI_EXCHANGE_OPS_LISTEN", &self.ops_listen)
             .env("KOMBI_EXCHANGE_ASSERTION_KEYS", &self.keys.assertion_key)
             .env("KOMBI_EXCHANGE_SEAL_KEY", &self.keys.seal_key)
+            .env("KOMBI_EXCHANGE_INTROSPECTION_ISSUER", &self.issuer)
+            .env("KOMBI_EXCHANGE_INTROSPECTION_CLIENT_ID", INTROSPECTOR.0)
+            .env("KOMBI_EXCHANGE_INTROSPECTION_CLIENT_SECRET", INTROSPECTOR.1)
+            .env("KOMBI_EXCHANGE_INTROSPECTION_ALLOW_PRIVATE", "true")
             .env("KOMBI_EXCHANGE_INSTANCE_TIMEOUT_MS", self.instance_timeout_ms);
         command
     }
@@ -161,6 +169,11 @@ impl Exchange {
         let logs = run.path().to_owned();
         let process = installed.serve(&logs).await?;
         Ok(Self { process, installed, logs })
+    }
+
+    /// Ends it.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()
     }
 
     /// Ends it at once, as a crash would, and starts it on the same data.

@@ -18,6 +18,10 @@ use crate::{
 /// The Zitadel project that the tokens are for.
 pub const PROJECT: &str = "273456789012345678";
 
+/// Who may introspect tokens there, and with which secret. It guards nothing: whoever can reach the
+/// issuer can have any token minted.
+pub const INTROSPECTOR: (&str, &str) = ("kombi-exchange", "a secret of tests");
+
 /// A running issuer.
 pub struct Issuer {
     process: Process,
@@ -32,6 +36,7 @@ impl Issuer {
         let url = format!("http://{address}");
         let mut command = Command::new(&artifacts.issuer);
         command.args(["--listen", &address, "--issuer", &url, "--project", PROJECT]);
+        command.args(["--introspection-secret", INTROSPECTOR.1]);
         let mut process = Process::spawn("issuer", command, run.path())?;
         process.wait_for(&format!("{url}/.well-known/openid-configuration")).await?;
         Ok(Self { process, url, client: answer::client()? })
@@ -73,6 +78,26 @@ impl Issuer {
     pub async fn key_set_requests(&self) -> Result<u64> {
         let answer = self.get("/test/stats").await?;
         answer["jwks"].as_u64().context("the issuer counts requests for its keys")
+    }
+
+    /// How often it was asked what a token means.
+    pub async fn introspections(&self) -> Result<u64> {
+        let answer = self.get("/test/stats").await?;
+        answer["introspection"].as_u64().context("the issuer counts introspections")
+    }
+
+    /// Takes a token back (RFC 7009).
+    pub async fn revoke(&self, token: &str) -> Result<()> {
+        let request = self.client.post(format!("{}/oauth/v2/revoke", self.url));
+        let request = request
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(format!("token={token}&client_id=portal"));
+        let answer = Answer::to(request).await?;
+        if answer.status != 200 {
+            let body = String::from_utf8_lossy(&answer.body);
+            bail!("the issuer did not revoke the token: {} {body}", answer.status);
+        }
+        Ok(())
     }
 
     /// Where its key set is.

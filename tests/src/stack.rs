@@ -99,7 +99,7 @@ impl Stack {
     ) -> Result<Self> {
         let backend = Backend::start().await?;
         let issuer = Issuer::start(artifacts, &run).await?;
-        let mut installed = Installed::new(artifacts, &run)?;
+        let mut installed = Installed::new(artifacts, &run, issuer.url())?;
         let mut instances = Vec::new();
         for instance in options.instances {
             let address = Address::free()?;
