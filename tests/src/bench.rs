@@ -8,16 +8,20 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::{backend::Backend, report::Report, rounds::Rounds, tokens::Tokens};
+use self::{
+    backend::Backend, report::Report, rounds::Rounds, routes::Surroundings, tokens::Tokens,
+};
 use crate::{
     artifacts::{self, Artifacts},
     host::{Gateway, HostKind, KONG_BIN, Ports, Setup},
     issuer::Issuer,
     run_dir::RunDir,
+    shared_store::{SharedStore, StoreKind},
 };
 
 mod backend;
 mod case;
+mod compare;
 mod cpu;
 mod load;
 mod native;
@@ -28,7 +32,7 @@ mod tokens;
 mod trial;
 
 /// How to measure.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Settings {
     /// Prints JSON instead of a table.
     #[arg(long)]
@@ -45,17 +49,21 @@ pub struct Settings {
     /// How many tokens the cold cases send in turn; more than any cache of tokens may hold.
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u16).range(1..))]
     pub tokens: u16,
+    /// Which cases are measured, beside the plain route; all, if none is named.
+    #[arg(long, value_delimiter = ',')]
+    pub cases: Vec<String>,
 }
 
 /// Measures and prints.
 pub async fn run(settings: Settings, host: Option<HostKind>) -> Result<()> {
+    let json = settings.json;
     let mut interrupted = signal(SignalKind::interrupt())?;
     // Whichever ends first, the measurement is dropped, and with it every process.
     let report = tokio::select! {
         _ = interrupted.recv() => bail!("interrupted"),
         report = measure(settings, host) => report?,
     };
-    match settings.json {
+    match json {
         true => println!("{:#}", report.json()),
         false => println!("{report}"),
     }
@@ -73,14 +81,14 @@ pub async fn measure(settings: Settings, host: Option<HostKind>) -> Result<Repor
     }
     let artifacts = Artifacts::build_for_bench(kind)?;
     let run = RunDir::new()?;
-    let measured = measure_on(kind, &artifacts, settings, &run).await;
+    let measured = measure_on(kind, &artifacts, &settings, &run).await;
     measured.map_err(|error| anyhow!("{error:#}\n{}", run.logs()))
 }
 
 async fn measure_on(
     kind: HostKind,
     artifacts: &Artifacts,
-    settings: Settings,
+    settings: &Settings,
     run: &RunDir,
 ) -> Result<Report> {
     let duration = Duration::try_from_secs_f64(settings.seconds)
@@ -91,12 +99,18 @@ async fn measure_on(
     let issuer = Issuer::start(artifacts, run).await?;
     eprintln!("     Minting {} tokens", settings.tokens);
     let tokens = Tokens::mint(&issuer, settings.tokens).await?;
-    let cases = case::on(kind);
+    let store = match kind {
+        HostKind::Kong => redis(run).await?,
+        HostKind::Envoy | HostKind::Docker => None,
+    };
+    let cases = case::chosen(case::on(kind, store.is_some()), &settings.cases)?;
     let native = match kind {
         HostKind::Envoy => native::filters(&issuer).await?,
         HostKind::Kong | HostKind::Docker => Vec::new(),
     };
-    let routes = routes::render(kind, &cases, &backend, &issuer).await?;
+    let redis = store.as_ref().map(SharedStore::port);
+    let surroundings = Surroundings { backend: &backend, issuer: &issuer, redis };
+    let routes = routes::render(kind, &cases, &surroundings).await?;
     // One worker sees every request; what it leaves of the machine is for clients and backend.
     let setup = Setup { routes: &routes, native: &native, workers: 1, ports: Ports::choose(None)? };
     let gateway = Gateway::start(kind, artifacts, setup, run).await?;
@@ -104,7 +118,7 @@ async fn measure_on(
         trial::run(case, &gateway, &tokens).await?;
     }
     let rounds = Arc::new(Rounds::new(&gateway, cases, &tokens, duration, settings.connections)?);
-    let mut report = Report::new(kind, version(kind, artifacts)?, settings);
+    let mut report = Report::new(kind, version(kind, artifacts)?, settings.clone());
     for number in 1..=settings.rounds {
         eprintln!("   Measuring round {number} of {}", settings.rounds);
         let rounds = Arc::clone(&rounds);
@@ -112,6 +126,17 @@ async fn measure_on(
         report.add(tokio::task::spawn_blocking(move || rounds.measure()).await??);
     }
     Ok(report)
+}
+
+/// What Kong's `rate-limiting` counts in, for the one case that needs it.
+async fn redis(run: &RunDir) -> Result<Option<SharedStore>> {
+    let kind = StoreKind::Redis;
+    if kind.find().is_none() {
+        let (missing, case) = (kind.program(), case::route::LUA_LIMIT_REDIS);
+        eprintln!("     Without {missing}, {case} is left out: `apt-get install {missing}`");
+        return Ok(None);
+    }
+    SharedStore::start(kind, run).await.map(Some)
 }
 
 /// The host's version.

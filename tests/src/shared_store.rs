@@ -64,6 +64,12 @@ impl SharedStore {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 
+    /// The port that it listens on, on the loopback address.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Ends it at once, as a crash would.
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill()

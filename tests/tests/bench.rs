@@ -6,6 +6,7 @@
 use stack::{
     bench::{self, Settings},
     host::HostKind,
+    shared_store::StoreKind,
 };
 
 #[tokio::test]
@@ -15,20 +16,45 @@ async fn every_case_has_figures() {
         HostKind::Docker => HostKind::Envoy,
         host => host,
     };
-    let settings = Settings { json: true, seconds: 0.1, rounds: 1, connections: 2, tokens: 20 };
-    let report = bench::measure(settings, Some(host)).await.unwrap();
-    let own: &[&str] = match host {
-        HostKind::Envoy => {
-            &["jwt_authn", "jwt_authn_rbac", "jwt_authn_rbac_limit", "jwt_authn_uncached"]
-        }
-        HostKind::Kong | HostKind::Docker => &["lua_jwt", "lua_jwt_acl", "lua_jwt_acl_limit"],
+    let settings = Settings {
+        json: true,
+        seconds: 0.1,
+        rounds: 1,
+        connections: 2,
+        tokens: 20,
+        cases: Vec::new(),
     };
+    let report = bench::measure(settings, Some(host)).await.unwrap();
+    let mut expected = vec![
+        "plain",
+        "nothing",
+        "gate_cached",
+        "gate_cached_untold",
+        "gate_cached_five_limits",
+        "gate_cached_no_limit",
+        "gate_cold",
+    ];
+    expected.extend(match host {
+        HostKind::Envoy => vec![
+            "jwt_authn",
+            "jwt_authn_rbac",
+            "jwt_authn_rbac_limit",
+            "local_ratelimit",
+            "jwt_authn_uncached",
+        ],
+        HostKind::Kong | HostKind::Docker => {
+            vec!["lua_jwt", "lua_jwt_acl", "lua_jwt_acl_limit", "lua_limit_local"]
+        }
+    });
+    if host == HostKind::Kong && StoreKind::Redis.find().is_some() {
+        expected.push("lua_limit_redis");
+    }
     let json = report.json();
     let cases = json["cases"].as_object().unwrap();
-    assert_eq!(cases.len(), 4 + own.len(), "{json}");
-    for name in ["plain", "nothing", "gate_cached", "gate_cold"].iter().chain(own) {
+    assert_eq!(cases.len(), expected.len(), "{json}");
+    for name in expected {
         for figure in ["cpu_us", "rps", "p99_ms", "ratio_cpu"] {
-            assert!(cases[*name][figure].as_f64().unwrap() > 0.0, "{name} {figure}: {json}");
+            assert!(cases[name][figure].as_f64().unwrap() > 0.0, "{name} {figure}: {json}");
         }
     }
     assert!(report.to_string().contains("| `gate_cached` |"), "{report}");

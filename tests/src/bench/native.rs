@@ -38,7 +38,7 @@ pub(super) async fn filters(issuer: &Issuer) -> Result<Vec<NativeFilter>> {
         NativeFilter {
             name: "local_ratelimit",
             config: local_ratelimit(),
-            routes: &[route::JWT_AUTHN_RBAC_LIMIT],
+            routes: &[route::JWT_AUTHN_RBAC_LIMIT, route::LOCAL_RATELIMIT],
         },
     ])
 }

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Settings,
-    case::{GATE_CACHED, GATE_COLD, PLAIN, route},
+    case::PLAIN,
+    compare::{Cost, PROMISES, Promise},
 };
 use crate::host::HostKind;
 
@@ -44,13 +45,6 @@ pub struct Report {
     cases: Vec<(&'static str, Vec<Figures>)>,
 }
 
-/// A comparison that the filter's design promises something about.
-struct Comparison {
-    what: String,
-    found: f64,
-    target: f64,
-}
-
 impl Report {
     pub(super) fn new(kind: HostKind, version: String, settings: Settings) -> Self {
         Self { kind, version, settings, cases: Vec::new() }
@@ -69,7 +63,7 @@ impl Report {
     /// `{"host":…, "cases":{NAME:{"cpu_us":…,"rps":…,"p99_ms":…,"ratio_cpu":…}}}`.
     #[must_use]
     pub fn json(&self) -> Value {
-        let plain = self.cpu(PLAIN).unwrap_or(f64::NAN);
+        let plain = self.cost(Cost::Of(PLAIN)).unwrap_or(f64::NAN);
         let cases: Map<_, _> = self
             .medians()
             .map(|(name, figures)| {
@@ -103,37 +97,31 @@ impl Report {
         })
     }
 
-    fn cpu(&self, name: &str) -> Option<f64> {
-        self.medians().find(|(known, _)| *known == name).map(|(_, figures)| figures.cpu_us)
+    /// The median over all rounds. Two cases are compared round by round: what the machine did
+    /// meanwhile, it did to both.
+    fn cost(&self, cost: Cost) -> Option<f64> {
+        let rounds = |name: &str| {
+            let (_, rounds) = self.cases.iter().find(|(known, _)| *known == name)?;
+            Some(rounds.iter().map(|figures| figures.cpu_us))
+        };
+        Some(median(match cost {
+            Cost::Of(case) => rounds(case)?.collect(),
+            Cost::Above(case, base) => {
+                rounds(case)?.zip(rounds(base)?).map(|(case, base)| case - base).collect()
+            }
+        }))
     }
 
-    /// Those that can be made of the cases that were measured.
-    fn comparisons(&self) -> Vec<Comparison> {
-        let plain = self.cpu(PLAIN);
-        let added = |name| Some(self.cpu(name)? - plain?);
-        let mut comparisons = Vec::new();
-        for (own, target) in [
-            (route::JWT_AUTHN_RBAC_LIMIT, 0.8),
-            (route::LUA_JWT_ACL_LIMIT, 1.0 / 20.0),
-            (route::LUA_JWT, 1.0 / 10.0),
-        ] {
-            if let (Some(gate), Some(other)) = (added(GATE_CACHED), added(own)) {
-                let what = format!("added by {GATE_CACHED} / added by {own}");
-                comparisons.push(Comparison { what, found: gate / other, target });
-            }
-        }
-        let uncached = route::JWT_AUTHN_UNCACHED;
-        if let (Some(gate), Some(other)) = (self.cpu(GATE_COLD), self.cpu(uncached)) {
-            let what = format!("{GATE_COLD} / {uncached}");
-            comparisons.push(Comparison { what, found: gate / other, target: 2.6 });
-        }
-        comparisons
+    /// What is promised of the cases that were measured, and what was found.
+    fn promises(&self) -> impl Iterator<Item = (&'static Promise, f64)> {
+        let found = |promise: &Promise| promise.found(|cost| self.cost(cost));
+        PROMISES.iter().filter_map(move |promise| Some((promise, found(promise)?)))
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { seconds, rounds, connections, tokens, .. } = self.settings;
+        let Settings { seconds, rounds, connections, tokens, .. } = &self.settings;
         let cores = thread::available_parallelism().map_or(0, usize::from);
         writeln!(
             f,
@@ -157,7 +145,7 @@ impl fmt::Display for Report {
                 f,
                 "| `{name}` | {cpu_us:.1} | {lowest:.1} to {highest:.1} | {:.1} | {:.2} | {rps:.0} | \
                  {:.2} | {p99_ms:.2} | {:.2} |",
-                cpu_us - plain.cpu_us,
+                self.cost(Cost::Above(name, PLAIN)).unwrap_or(f64::NAN),
                 cpu_us / plain.cpu_us,
                 rps / plain.rps,
                 p99_ms / plain.p99_ms,
@@ -165,9 +153,10 @@ impl fmt::Display for Report {
         }
         writeln!(f, "\n| CPU compared | found | target |")?;
         write!(f, "|---|---:|---:|")?;
-        for Comparison { what, found, target } in self.comparisons() {
-            let verdict = if found <= target { "met" } else { "missed" };
-            write!(f, "\n| {what} | {found:.2} | ≤ {target:.2}: {verdict} |")?;
+        for (promise, found) in self.promises() {
+            let Promise { target, .. } = promise;
+            let verdict = if found <= *target { "met" } else { "missed" };
+            write!(f, "\n| {promise} | {found:.3} | ≤ {target:.2}: {verdict} |")?;
         }
         Ok(())
     }
@@ -191,9 +180,16 @@ fn rounded(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::case::{GATE_CACHED, GATE_COLD, route};
 
-    const SETTINGS: Settings =
-        Settings { json: false, seconds: 1.0, rounds: 3, connections: 1, tokens: 1 };
+    const SETTINGS: Settings = Settings {
+        json: false,
+        seconds: 1.0,
+        rounds: 3,
+        connections: 1,
+        tokens: 1,
+        cases: Vec::new(),
+    };
 
     fn figures(cpu_us: f64) -> Figures {
         Figures { cpu_us, rps: 1e6 / cpu_us, p99_ms: 1.0 }
@@ -232,12 +228,26 @@ mod tests {
 
     #[test]
     fn only_what_was_measured_is_compared() {
-        let found: Vec<_> = report()
-            .comparisons()
-            .iter()
-            .map(|comparison| (comparison.found * 100.0).round() / 100.0)
+        let report = report();
+        let found: Vec<_> = report
+            .promises()
+            .map(|(promise, found)| (promise.to_string(), (found * 100.0).round() / 100.0))
             .collect();
-        assert_eq!(found, [0.8, 1.98]);
+        let expected = [
+            ("(gate_cached − plain) / (jwt_authn_rbac_limit − plain)".to_owned(), 0.8),
+            ("gate_cold / jwt_authn_uncached".to_owned(), 1.98),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn cases_are_compared_round_by_round() {
+        let mut report = Report::new(HostKind::Envoy, "1".to_owned(), SETTINGS);
+        for (plain, gate) in [(20.0, 30.0), (80.0, 91.0), (30.0, 42.0)] {
+            report.add(vec![(PLAIN, figures(plain)), (GATE_CACHED, figures(gate))]);
+        }
+        assert_eq!(report.cost(Cost::Above(GATE_CACHED, PLAIN)), Some(11.0));
+        assert_eq!(report.cost(Cost::Above(GATE_COLD, PLAIN)), None);
     }
 
     #[test]

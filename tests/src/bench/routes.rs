@@ -17,13 +17,24 @@ use crate::{
 /// The group, in Kong's terms, that may use the routes with `acl`.
 const GROUP: &str = "admins";
 
+/// More than anybody sends.
+const UNREACHED: u64 = 1_000_000_000;
+
+/// What the routes lead to and rely on.
+pub(super) struct Surroundings<'a> {
+    pub(super) backend: &'a Backend,
+    pub(super) issuer: &'a Issuer,
+    /// The port of a Redis, if there is one.
+    pub(super) redis: Option<u16>,
+}
+
 /// The whole file; JSON is YAML.
 pub(super) async fn render(
     kind: HostKind,
     cases: &[Case],
-    backend: &Backend,
-    issuer: &Issuer,
+    surroundings: &Surroundings<'_>,
 ) -> Result<String> {
+    let Surroundings { backend, issuer, redis } = surroundings;
     let mut names: Vec<_> = cases.iter().map(|case| case.route).collect();
     names.dedup();
     let routes: Vec<_> = names
@@ -33,7 +44,7 @@ pub(super) async fn render(
                 "name": name,
                 "paths": [format!("/{name}")],
                 "strip_path": false,
-                "plugins": plugins(name, issuer.url()),
+                "plugins": plugins(name, issuer.url(), *redis),
             })
         })
         .collect();
@@ -48,26 +59,40 @@ pub(super) async fn render(
 }
 
 /// What runs on a route: plugins of Kong, and filters for either host.
-fn plugins(name: &str, issuer: &str) -> Vec<Value> {
+fn plugins(name: &str, issuer: &str, redis: Option<u16>) -> Vec<Value> {
     let jwt = || json!({"name": "jwt", "config": {"claims_to_verify": ["exp"]}});
     let acl = || json!({"name": "acl", "config": {"allow": [GROUP]}});
+    let gate = |limits: &[&str]| json!({"name": FILTER, "config": gate(issuer, limits)});
+    let rate_limiting = |mut config: Value| {
+        config["minute"] = json!(UNREACHED);
+        json!({"name": "rate-limiting", "config": config})
+    };
     match name {
         route::NOTHING => vec![json!({"name": NOTHING, "config": {}})],
-        route::GATE => vec![json!({"name": FILTER, "config": gate(issuer)})],
+        route::GATE => vec![gate(&["minute"])],
+        route::GATE_UNTOLD => {
+            let mut untold = gate(&["minute"]);
+            untold["config"]["limit_headers"] = json!([]);
+            vec![untold]
+        }
+        route::GATE_FIVE_LIMITS => vec![gate(&["second", "minute", "hour", "day", "month"])],
+        route::GATE_NO_LIMIT => vec![gate(&[])],
         route::LUA_JWT => vec![jwt()],
         route::LUA_JWT_ACL => vec![jwt(), acl()],
-        route::LUA_JWT_ACL_LIMIT => {
-            // A limit that nobody reaches.
-            let config = json!({"minute": 1_000_000_000, "policy": "local"});
-            vec![jwt(), acl(), json!({"name": "rate-limiting", "config": config})]
+        route::LUA_JWT_ACL_LIMIT => vec![jwt(), acl(), rate_limiting(json!({"policy": "local"}))],
+        route::LUA_LIMIT_LOCAL => vec![rate_limiting(json!({"policy": "local"}))],
+        route::LUA_LIMIT_REDIS => {
+            let redis = json!({"host": "127.0.0.1", "port": redis});
+            vec![rate_limiting(json!({"policy": "redis", "redis": redis}))]
         }
         _ => Vec::new(),
     }
 }
 
-/// One role rule; the identity headers are always set.
-fn gate(issuer: &str) -> Value {
-    json!({
+/// One role rule, and for each user one limit over each of these periods; the identity headers are
+/// always set.
+fn gate(issuer: &str, limits: &[&str]) -> Value {
+    let mut gate = json!({
         "issuers": [{
             "issuer": issuer,
             "audiences": [PROJECT],
@@ -75,7 +100,12 @@ fn gate(issuer: &str) -> Value {
             "algorithms": ["RS256"],
         }],
         "roles": {"any_of": [ROLE]},
-    })
+    });
+    if !limits.is_empty() {
+        let limit = |per| json!({"name": per, "key": "sub", "amount": UNREACHED, "per": per});
+        gate["limits"] = limits.iter().map(limit).collect();
+    }
+    gate
 }
 
 /// To Kong's `jwt`, everybody with a token of this issuer is the same consumer.
