@@ -45,6 +45,8 @@ pub struct Installed {
     listen: String,
     ops_listen: String,
     keys: Keys,
+    /// Whose assertions it accepts: the gate's public keys.
+    trusted: Vec<String>,
     /// Whose opaque tokens it introspects.
     issuer: String,
     instance_timeout_ms: &'static str,
@@ -75,12 +77,14 @@ impl Installed {
     pub fn new(artifacts: &Artifacts, run: &RunDir, issuer: &str) -> Result<Self> {
         let keys = artifacts::output(Command::new(&artifacts.exchange).args(["keygen", "--json"]))
             .context("kombi-exchange keygen failed")?;
+        let keys: Keys = serde_json::from_str(&keys).context("kombi-exchange keygen")?;
         Ok(Self {
             binary: artifacts.exchange.clone(),
             data: run.path().join("exchange"),
             listen: format!("127.0.0.1:{}", port::free()?),
             ops_listen: format!("127.0.0.1:{}", port::free()?),
-            keys: serde_json::from_str(&keys).context("kombi-exchange keygen")?,
+            trusted: vec![keys.assertion_key.clone()],
+            keys,
             issuer: issuer.to_owned(),
             instance_timeout_ms: "2000",
         })
@@ -152,7 +156,7 @@ impl Installed {
             .env("KOMBI_EXCHANGE_DATA", &self.data)
             .env("KOMBI_EXCHANGE_LISTEN", &self.listen)
             .env("KOMBI_EXCHANGE_OPS_LISTEN", &self.ops_listen)
-            .env("KOMBI_EXCHANGE_ASSERTION_KEYS", &self.keys.assertion_key)
+            .env("KOMBI_EXCHANGE_ASSERTION_KEYS", self.trusted.join(","))
             .env("KOMBI_EXCHANGE_SEAL_KEY", &self.keys.seal_key)
             .env("KOMBI_EXCHANGE_INTROSPECTION_ISSUER", &self.issuer)
             .env("KOMBI_EXCHANGE_INTROSPECTION_CLIENT_ID", INTROSPECTOR.0)
@@ -181,6 +185,18 @@ impl Exchange {
         self.process.kill()?;
         self.process = self.installed.serve(&self.logs).await?;
         Ok(())
+    }
+
+    /// The public half of what the gate was given to sign with.
+    #[must_use]
+    pub fn assertion_key(&self) -> String {
+        self.installed.keys.assertion_key.clone()
+    }
+
+    /// Ends it and starts it again, so that it accepts the assertions of these keys and no others.
+    pub async fn restart_trusting(&mut self, keys: Vec<String>) -> Result<()> {
+        self.installed.trusted = keys;
+        self.crash_and_restart().await
     }
 
     /// Where it listens; the gateway alone should call it.
