@@ -25,6 +25,7 @@ use crate::{
     port,
     process::Process,
     run_dir::RunDir,
+    shared_store::SharedStore,
 };
 
 /// Where the ids of assertions made here begin; the gateway's own are longer.
@@ -50,6 +51,7 @@ pub struct Installed {
     /// Whose opaque tokens it introspects.
     issuer: String,
     instance_timeout_ms: &'static str,
+    store: Option<String>,
 }
 
 /// What `kombi-exchange keygen --json` makes.
@@ -87,7 +89,14 @@ impl Installed {
             keys,
             issuer: issuer.to_owned(),
             instance_timeout_ms: "2000",
+            store: None,
         })
+    }
+
+    /// The same, keeping shared limits in `store` if there is one.
+    #[must_use]
+    pub fn with_store(self, store: Option<&SharedStore>) -> Self {
+        Self { store: store.map(SharedStore::url), ..self }
     }
 
     /// Registers an instance. One on the loopback address is only allowed because we say so.
@@ -163,6 +172,9 @@ impl Installed {
             .env("KOMBI_EXCHANGE_INTROSPECTION_CLIENT_SECRET", INTROSPECTOR.1)
             .env("KOMBI_EXCHANGE_INTROSPECTION_ALLOW_PRIVATE", "true")
             .env("KOMBI_EXCHANGE_INSTANCE_TIMEOUT_MS", self.instance_timeout_ms);
+        if let Some(url) = &self.store {
+            command.env("KOMBI_EXCHANGE_SHARED_STORE", url);
+        }
         command
     }
 }

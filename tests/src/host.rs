@@ -151,6 +151,15 @@ impl Gateway {
         }
     }
 
+    /// Ends it at once with all its workers, as a crash of the machine would (`kill -9`).
+    pub fn kill(self) -> Result<()> {
+        match self.host {
+            Host::Kong(kong) => kong.kill(),
+            Host::Envoy(mut envoy) => envoy.kill(),
+            Host::Docker { .. } => bail!("the processes in a container cannot be seen from here"),
+        }
+    }
+
     /// The port for clients.
     #[must_use]
     pub fn port(&self) -> u16 {

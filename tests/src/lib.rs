@@ -14,6 +14,8 @@ pub mod exchange;
 pub mod host;
 pub mod issuer;
 pub mod kombistack;
+pub mod limits;
+pub mod nodes;
 pub mod port;
 pub mod process;
 pub mod routes;

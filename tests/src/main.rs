@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use stack::{bench, demo, host::HostKind, stack::Options, up};
+use stack::{bench, demo, host::HostKind, limits, stack::Options, up};
 
 /// The KombiSphere gateway with everything around it, on this machine.
 #[derive(Parser)]
@@ -25,6 +25,9 @@ enum Command {
     /// Measures what a request costs the gateway with the filter, without it, and with the host's
     /// own means.
     Bench(bench::Settings),
+    /// Shows a limit that several gateways share, under more requests than it allows, and says
+    /// whether it held.
+    Limits(limits::Settings),
 }
 
 // One thread for everything: the system ends a process with the thread that started it.
@@ -35,6 +38,7 @@ async fn main() -> ExitCode {
     let outcome = match arguments.command {
         Command::Up => up::run(options).await.map(|()| true),
         Command::Bench(settings) => bench::run(settings, options.host).await.map(|()| true),
+        Command::Limits(settings) => limits::run(settings, options.host).await,
         Command::Demo => demo::run(options).await,
     };
     match outcome {

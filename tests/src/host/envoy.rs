@@ -40,4 +40,9 @@ impl Envoy {
     pub(super) fn pid(&self) -> u32 {
         self.process.id()
     }
+
+    /// Ends it at once.
+    pub(super) fn kill(&mut self) -> Result<()> {
+        self.process.kill()
+    }
 }

@@ -9,6 +9,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
 
 use super::{KONG_BIN, Setup, kong_conf, text, waiting_room};
 use crate::{answer, artifacts::Artifacts, run_dir::RunDir};
@@ -19,6 +23,7 @@ const READY: Duration = Duration::from_secs(30);
 pub(super) struct Kong {
     command: OsString,
     prefix: PathBuf,
+    killed: bool,
 }
 
 impl Kong {
@@ -47,7 +52,7 @@ impl Kong {
             overrides.push(("nginx_user", "root root".to_owned()));
         }
         let conf = run.write("kong.conf", kong_conf(&overrides)?)?;
-        let kong = Self { command, prefix };
+        let kong = Self { command, prefix, killed: false };
         kong.run(&["start".as_ref(), "-c".as_ref(), conf.as_os_str()])?;
         let status = format!("http://127.0.0.1:{}/status/ready", setup.ports.status);
         kong.wait_until_ready(&status).await?;
@@ -60,6 +65,13 @@ impl Kong {
         let text =
             fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         text.trim().parse().with_context(|| format!("{}: no process id", file.display()))
+    }
+
+    /// Ends the master and its workers at once. They are one process group: the master is a daemon.
+    pub(super) fn kill(mut self) -> Result<()> {
+        killpg(Pid::from_raw(i32::try_from(self.pid()?)?), Signal::SIGKILL)?;
+        self.killed = true;
+        Ok(())
     }
 
     fn run(&self, arguments: &[&std::ffi::OsStr]) -> Result<()> {
@@ -94,6 +106,9 @@ impl Kong {
 
 impl Drop for Kong {
     fn drop(&mut self) {
+        if self.killed {
+            return;
+        }
         if let Err(error) = self.run(&["stop".as_ref(), "-p".as_ref(), self.prefix.as_os_str()]) {
             eprintln!("Kong could not be stopped: {error:#}");
         }
