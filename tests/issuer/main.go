@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -46,8 +47,15 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return err
 	}
 	defer listener.Close()
+	if settings.authorityFile != "" {
+		config, err := newTLS(settings.authorityFile)
+		if err != nil {
+			return fmt.Errorf("--tls-authority: %w", err)
+		}
+		listener = tls.NewListener(listener, config)
+	}
 	if settings.issuer == "" {
-		settings.issuer = "http://" + listener.Addr().String()
+		settings.issuer = settings.origin(listener.Addr())
 	}
 	handler, err := newHandler(settings)
 	if err != nil {

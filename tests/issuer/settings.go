@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"net/url"
 )
 
@@ -15,6 +16,8 @@ type settings struct {
 	project             string
 	redirectURIs        []string
 	introspectionSecret string
+	// authorityFile is empty where the issuer is reached without TLS.
+	authorityFile string
 }
 
 func parseSettings(args []string) (settings, error) {
@@ -25,6 +28,8 @@ func parseSettings(args []string) (settings, error) {
 	flags.StringVar(&s.project, "project", "273456789012345678", "the `ID` of the Zitadel project the tokens are for")
 	flags.StringVar(&s.introspectionSecret, "introspection-secret", "",
 		"the `secret` of the client "+introspectorID+"; without it nobody may introspect")
+	flags.StringVar(&s.authorityFile, "tls-authority", "",
+		"serve TLS as localhost, and write the certificate of the authority to trust to `FILE`")
 	flags.Func("redirect-uri", "a `URL` the client "+portalID+" may return to after login and logout; repeatable",
 		func(uri string) error {
 			s.redirectURIs = append(s.redirectURIs, uri)
@@ -40,6 +45,16 @@ func parseSettings(args []string) (settings, error) {
 		return settings{}, errors.New("--project: expected an ID, found nothing")
 	}
 	return s, checkIssuer(s.issuer)
+}
+
+// origin is where others reach an issuer that listens at this address.
+func (s settings) origin(listening net.Addr) string {
+	if s.authorityFile == "" {
+		return "http://" + listening.String()
+	}
+	// A certificate is for a name.
+	_, port, _ := net.SplitHostPort(listening.String())
+	return "https://" + net.JoinHostPort("localhost", port)
 }
 
 // checkIssuer accepts an origin only: the paths of the endpoints follow it directly.

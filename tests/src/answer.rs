@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kombi_spec::{code::Code, problem::Problem};
-use reqwest::{Client, RequestBuilder, header::HeaderMap, redirect::Policy};
+use reqwest::{Client, ClientBuilder, RequestBuilder, header::HeaderMap, redirect::Policy};
 use serde_json::Value;
 
 /// How long any answer may take.
@@ -12,10 +12,19 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A client that goes straight to its address and follows nothing.
 pub fn client() -> Result<Client> {
+    Ok(builder().build()?)
+}
+
+/// A client like [`client`] that takes any certificate.
+pub fn careless_client() -> Result<Client> {
+    Ok(builder().tls_danger_accept_invalid_certs(true).build()?)
+}
+
+fn builder() -> ClientBuilder {
     // Built together with the exchange, reqwest demands a TLS provider even for plain HTTP. One
     // that is installed already is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Ok(Client::builder().no_proxy().redirect(Policy::none()).timeout(TIMEOUT).build()?)
+    Client::builder().no_proxy().redirect(Policy::none()).timeout(TIMEOUT)
 }
 
 /// A whole answer.

@@ -112,7 +112,13 @@ async fn measure_on(
     let surroundings = Surroundings { backend: &backend, issuer: &issuer, redis };
     let routes = routes::render(kind, &cases, &surroundings).await?;
     // One worker sees every request; what it leaves of the machine is for clients and backend.
-    let setup = Setup { routes: &routes, native: &native, workers: 1, ports: Ports::choose(None)? };
+    let setup = Setup {
+        routes: &routes,
+        native: &native,
+        workers: 1,
+        ports: Ports::choose(None)?,
+        trusted: None,
+    };
     let gateway = Gateway::start(kind, artifacts, setup, run).await?;
     for case in &cases {
         trial::run(case, &gateway, &tokens).await?;

@@ -19,6 +19,9 @@ mod filters;
 
 pub use filters::NativeFilter;
 
+/// The certificates of the authorities that the machine trusts.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// The bootstrap that does what `declaration` says, with its plugins from the folder `wasm`, and
 /// with filters of Envoy's own.
 pub fn bootstrap(
@@ -26,6 +29,7 @@ pub fn bootstrap(
     native: &[NativeFilter],
     wasm: &Path,
     ports: Ports,
+    trusted: Option<&Path>,
 ) -> Result<Value> {
     let filters = HttpFilters::of(declaration, native);
     let mut http_filters = filters.all(wasm);
@@ -63,7 +67,7 @@ pub fn bootstrap(
                     "typed_config": manager,
                 }]}],
             }],
-            "clusters": clusters(declaration)?,
+            "clusters": clusters(declaration, trusted.unwrap_or(Path::new(AUTHORITIES)))?,
         },
     }))
 }
@@ -154,6 +158,7 @@ services:
             native,
             Path::new("/filters"),
             Ports { proxy: 1, status: 2, waiting_room: 3 },
+            None,
         )
         .unwrap()
     }

@@ -88,6 +88,8 @@ pub struct Setup<'a> {
     pub workers: u16,
     /// Where to listen.
     pub ports: Ports,
+    /// Whose certificates are trusted, in PEM; the machine's own authorities by default.
+    pub trusted: Option<&'a Path>,
 }
 
 /// Where a gateway listens, on the loopback address.

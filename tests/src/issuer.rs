@@ -1,6 +1,6 @@
 //! The test issuer: a real OpenID provider that mints whatever a test needs.
 
-use std::process::Command;
+use std::{ffi::OsStr, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -32,14 +32,45 @@ pub struct Issuer {
 impl Issuer {
     /// Starts an issuer on a free port.
     pub async fn start(artifacts: &Artifacts, run: &RunDir) -> Result<Self> {
-        let address = format!("127.0.0.1:{}", port::free()?);
+        let (address, client) = (format!("127.0.0.1:{}", port::free()?), answer::client()?);
         let url = format!("http://{address}");
+        Self::serve(artifacts, run, &address, url, &[], client).await
+    }
+
+    /// Starts an issuer that is reached over TLS only; the certificate of its authority is written
+    /// to `authority`.
+    pub async fn start_with_tls(
+        artifacts: &Artifacts,
+        run: &RunDir,
+        authority: &Path,
+    ) -> Result<Self> {
+        let port = port::free()?;
+        let (address, url) = (format!("127.0.0.1:{port}"), format!("https://localhost:{port}"));
+        let options = ["--tls-authority".as_ref(), authority.as_os_str()];
+        // Tests order tokens, they do not check certificates; the gateway must.
+        let client = answer::careless_client()?;
+        Self::serve(artifacts, run, &address, url, &options, client).await
+    }
+
+    async fn serve(
+        artifacts: &Artifacts,
+        run: &RunDir,
+        address: &str,
+        url: String,
+        options: &[&OsStr],
+        client: Client,
+    ) -> Result<Self> {
         let mut command = Command::new(&artifacts.issuer);
-        command.args(["--listen", &address, "--issuer", &url, "--project", PROJECT]);
+        command.args(options).args(["--listen", address, "--issuer", &url, "--project", PROJECT]);
         command.args(["--introspection-secret", INTROSPECTOR.1]);
         let mut process = Process::spawn("issuer", command, run.path())?;
-        process.wait_for(&format!("{url}/.well-known/openid-configuration")).await?;
-        Ok(Self { process, url, client: answer::client()? })
+        let metadata = format!("{url}/.well-known/openid-configuration");
+        process
+            .wait_until(async || {
+                client.get(&metadata).send().await.is_ok_and(|answer| answer.status().is_success())
+            })
+            .await?;
+        Ok(Self { process, url, client })
     }
 
     /// Its identifier.

@@ -44,6 +44,15 @@ pub enum WayIn {
 pub const HOMELAB: Instance =
     Instance { id: "homelab", owner: "ada", members: &["grace"], way_in: WayIn::Hook };
 
+/// How an issuer with TLS stands with the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certificate {
+    /// The gateway trusts the authority that signed its certificate.
+    Trusted,
+    /// Nobody knows that authority.
+    Unknown,
+}
+
 /// What to start.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
@@ -51,6 +60,8 @@ pub struct Options {
     pub host: Option<HostKind>,
     /// The gateway's port, if it is free; `None` for any.
     pub gateway_port: Option<u16>,
+    /// Whether the issuer is reached over TLS, and with what.
+    pub issuer_tls: Option<Certificate>,
     /// The instances. Without any, the exchange is not started either.
     pub instances: &'static [Instance],
     /// Changes the routes of `kong/kong.yml`, for a test that needs others.
@@ -98,7 +109,12 @@ impl Stack {
         run: Arc<RunDir>,
     ) -> Result<Self> {
         let backend = Backend::start().await?;
-        let issuer = Issuer::start(artifacts, &run).await?;
+        let authority = run.path().join("authority.pem");
+        let issuer = match options.issuer_tls {
+            None => Issuer::start(artifacts, &run).await?,
+            Some(_) => Issuer::start_with_tls(artifacts, &run, &authority).await?,
+        };
+        let trusted = (options.issuer_tls == Some(Certificate::Trusted)).then_some(&*authority);
         let mut installed = Installed::new(artifacts, &run, issuer.url())?;
         let mut instances = Vec::new();
         for instance in options.instances {
@@ -147,7 +163,7 @@ impl Stack {
             true => None,
             false => Some(Exchange::start(installed, &run).await?),
         };
-        let setup = Setup { routes: &routes, native: &[], workers: 2, ports };
+        let setup = Setup { routes: &routes, native: &[], workers: 2, ports, trusted };
         let gateway = Gateway::start(kind, artifacts, setup, &run).await?;
         let client = answer::client()?;
         Ok(Self { gateway, exchange, instances, issuer, _backend: backend, client, run })

@@ -1,6 +1,6 @@
 //! Whom Envoy talks to.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result};
 use reqwest::Url;
@@ -11,10 +11,10 @@ use crate::routes::Declaration;
 
 /// One cluster for each service, and one for each address that the filter calls: on Envoy a
 /// dispatch names a cluster, on Kong an address, so these clusters are named like addresses.
-pub(super) fn clusters(declaration: &Declaration) -> Result<Vec<Value>> {
+pub(super) fn clusters(declaration: &Declaration, trusted: &Path) -> Result<Vec<Value>> {
     let mut clusters = BTreeMap::new();
     for service in &declaration.services {
-        let made = cluster(&service.name, &service.url, service.connect_timeout)?;
+        let made = cluster(&service.name, &service.url, service.connect_timeout, trusted)?;
         clusters.insert(service.name.clone(), made);
     }
     for plugin in declaration.routes().flat_map(|(_, route)| &route.plugins) {
@@ -26,7 +26,7 @@ pub(super) fn clusters(declaration: &Declaration) -> Result<Vec<Value>> {
         called.extend(plugin.config["exchange"]["url"].as_str());
         for url in called {
             let name = cluster_of(url)?;
-            clusters.insert(name.clone(), cluster(&name, url, 2_000)?);
+            clusters.insert(name.clone(), cluster(&name, url, 2_000, trusted)?);
         }
     }
     Ok(clusters.into_values().collect())
@@ -38,11 +38,13 @@ pub(crate) fn cluster_of(url: &str) -> Result<String> {
     Ok(format!("{host}:{port}"))
 }
 
-fn cluster(name: &str, url: &str, connect_timeout_ms: u64) -> Result<Value> {
+fn cluster(name: &str, url: &str, connect_timeout_ms: u64, trusted: &Path) -> Result<Value> {
     let (host, port) = endpoint(url)?;
     let mut cluster = json!({
         "name": name,
         "type": "STRICT_DNS",
+        // Kong's order, too.
+        "dns_lookup_family": "V4_PREFERRED",
         "connect_timeout": ms(connect_timeout_ms),
         "load_assignment": {
             "cluster_name": name,
@@ -56,7 +58,7 @@ fn cluster(name: &str, url: &str, connect_timeout_ms: u64) -> Result<Value> {
                 "@type": type_url("transport_sockets.tls.v3.UpstreamTlsContext"),
                 "sni": host,
                 "common_tls_context": {"validation_context": {
-                    "trusted_ca": {"filename": "/etc/ssl/certs/ca-certificates.crt"},
+                    "trusted_ca": {"filename": trusted},
                     "match_typed_subject_alt_names": [
                         {"san_type": "DNS", "matcher": {"exact": host}},
                     ],

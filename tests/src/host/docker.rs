@@ -43,18 +43,20 @@ impl Docker {
         std::fs::create_dir_all(&shared)?;
         std::fs::write(shared.join("kong.yml"), setup.routes)?;
         std::fs::write(shared.join("waiting-room.conf"), waiting_room(setup.ports)?)?;
-        std::fs::write(
-            shared.join("kong.conf"),
-            kong_conf(&[
-                ("declarative_config", "/etc/kong/kong.yml".to_owned()),
-                ("wasm_filters_path", "/filters".to_owned()),
-                ("nginx_http_include", "/etc/kong/waiting-room.conf".to_owned()),
-                ("proxy_listen", format!("127.0.0.1:{}", setup.ports.proxy)),
-                ("status_listen", format!("127.0.0.1:{}", setup.ports.status)),
-                ("nginx_worker_processes", setup.workers.to_string()),
-                ("proxy_error_log", "/dev/stderr".to_owned()),
-            ])?,
-        )?;
+        let mut overrides = vec![
+            ("declarative_config", "/etc/kong/kong.yml".to_owned()),
+            ("wasm_filters_path", "/filters".to_owned()),
+            ("nginx_http_include", "/etc/kong/waiting-room.conf".to_owned()),
+            ("proxy_listen", format!("127.0.0.1:{}", setup.ports.proxy)),
+            ("status_listen", format!("127.0.0.1:{}", setup.ports.status)),
+            ("nginx_worker_processes", setup.workers.to_string()),
+            ("proxy_error_log", "/dev/stderr".to_owned()),
+        ];
+        if let Some(trusted) = setup.trusted {
+            std::fs::copy(trusted, shared.join("trusted.pem"))?;
+            overrides.push(("lua_ssl_trusted_certificate", "/etc/kong/trusted.pem".to_owned()));
+        }
+        std::fs::write(shared.join("kong.conf"), kong_conf(&overrides)?)?;
         let mut command = Command::new("docker");
         command
             .args(["run", "--rm", "--name", &name, "--network", "host"])

@@ -21,7 +21,8 @@ impl Envoy {
     ) -> Result<Self> {
         let binary = artifacts.envoy.as_ref().context("Envoy was not prepared")?;
         let declaration = Declaration::parse(setup.routes)?;
-        let bootstrap = bootstrap(&declaration, setup.native, &artifacts.filters, setup.ports)?;
+        let bootstrap =
+            bootstrap(&declaration, setup.native, &artifacts.filters, setup.ports, setup.trusted)?;
         let config = run.write("envoy.json", format!("{bootstrap:#}"))?;
         let mut command = Command::new(binary);
         command.arg("--config-path").arg(&config).args([

@@ -46,6 +46,9 @@ impl Kong {
             ("status_listen", format!("127.0.0.1:{}", setup.ports.status)),
             ("nginx_worker_processes", setup.workers.to_string()),
         ];
+        if let Some(trusted) = setup.trusted {
+            overrides.push(("lua_ssl_trusted_certificate", text(trusted)));
+        }
         if nix::unistd::geteuid().is_root() {
             // Started by root, the workers would become somebody who may not enter the private
             // directory of this run.
