@@ -54,6 +54,8 @@ rules! {
     RequestHeadersTooLate = "would trap on Kong: the request has left";
     /// A response header was written in or after on_http_response_body.
     ResponseHeadersTooLate = "would trap on Kong: the response's head has left";
+    /// A chunk of the response was replaced.
+    ResponseReplaced = "the worker dies, some requests later on the same connection: what was replaced is used again after its request";
     /// Envoy: a request header was written in the body phase although the head was not paused.
     HeadersNotHeld = "fails on Envoy, and the SDK panics: on_http_request_headers did not pause";
     /// A request header was removed.

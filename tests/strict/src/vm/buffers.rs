@@ -50,6 +50,14 @@ impl Vm {
     ) -> Result<u32, Stop> {
         self.led(|| format!("write {} bytes to the buffer {buffer}", value.len()));
         let phase = self.phase();
+        // Kong: what goes in front of a chunk, in place of nothing, does no harm.
+        if buffer == 1
+            && phase == Some(Phase::ResponseBody)
+            && self.on_kong()
+            && (start, size) != (0, 0)
+        {
+            self.object(Rule::ResponseReplaced, "replaced a chunk of the response");
+        }
         let bytes = match (buffer, phase) {
             (0, Some(Phase::RequestBody)) => self.http().map(|http| &mut http.body),
             (0, _) => return Err(self.forbid(Rule::RequestBodyPhase, "wrote the request's body")),

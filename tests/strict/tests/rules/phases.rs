@@ -69,6 +69,7 @@ fn each_hostcall_in_a_wrong_phase_is_found() {
             headers(both(answer(), set_header(0, "x"))),
             Rule::RequestHeadersTooLate,
         ),
+        ("replaced chunk", chunk(write_buffer(1, 1)), Rule::ResponseReplaced),
         ("response header in chunk", chunk(set_header(2, "x")), Rule::ResponseHeadersTooLate),
         ("response header in log", log(set_header(2, "x")), Rule::ResponseHeadersTooLate),
         ("removal of one in chunk", chunk(remove_header(2)), Rule::ResponseHeadersTooLate),
