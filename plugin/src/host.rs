@@ -16,11 +16,13 @@ use proxy_wasm::{
     types::{BufferType, MapType, Status},
 };
 
+mod bodies;
 mod headers;
 mod meter;
 mod waiting;
 mod zone;
 
+pub(crate) use bodies::*;
 pub(crate) use meter::Metric;
 pub(crate) use waiting::FAST_TICK;
 pub(crate) use zone::zone;
@@ -153,6 +155,15 @@ pub(crate) fn set_response_header(name: &str, value: &str) {
 /// Sets a request header. The core sends visible ASCII only.
 pub(crate) fn set_request_header(name: &str, value: &str) -> Result<(), Status> {
     hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value.as_bytes()))
+}
+
+/// Sets a request header of a request that [`strip_request`] has gone over; where the value is
+/// empty, the client's must not go with it.
+pub(crate) fn set_or_blank_request_header(name: &str, value: &str) -> Result<(), Status> {
+    if value.is_empty() && KIND.get() != Some(Kind::Kong) {
+        return Ok(());
+    }
+    set_request_header(name, value)
 }
 
 /// Makes `call`, to be answered in on_http_call_response. Returns the call's token.

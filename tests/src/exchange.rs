@@ -19,6 +19,7 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use crate::{
+    ai::PROVIDER_KEY,
     artifacts::{self, Artifacts},
     issuer::INTROSPECTOR,
     kombistack::{SUPERUSER, SUPERUSER_PASSWORD},
@@ -171,7 +172,11 @@ impl Installed {
             .env("KOMBI_EXCHANGE_INTROSPECTION_CLIENT_ID", INTROSPECTOR.0)
             .env("KOMBI_EXCHANGE_INTROSPECTION_CLIENT_SECRET", INTROSPECTOR.1)
             .env("KOMBI_EXCHANGE_INTROSPECTION_ALLOW_PRIVATE", "true")
-            .env("KOMBI_EXCHANGE_INSTANCE_TIMEOUT_MS", self.instance_timeout_ms);
+            .env("KOMBI_EXCHANGE_INSTANCE_TIMEOUT_MS", self.instance_timeout_ms)
+            .env("KOMBI_EXCHANGE_PLANS", artifacts::source().join("tests/ai/plans.toml"));
+        for provider in ["OPENAI", "GEMINI", "OLLAMA"] {
+            command.env(format!("KOMBI_EXCHANGE_PROVIDER_{provider}_KEY"), PROVIDER_KEY);
+        }
         if let Some(url) = &self.store {
             command.env("KOMBI_EXCHANGE_SHARED_STORE", url);
         }
@@ -228,6 +233,15 @@ impl Exchange {
         Signer::new(self.installed.signing_key(), EXCHANGE_AUDIENCE.to_owned(), true)?
             .sign(&identity, &head, UnixTime::from_secs(now))
             .context("the assertion could not be signed")
+    }
+
+    /// What its ledger has, by model: `kombi-exchange usage report`.
+    pub fn usage_by_model(&self) -> Result<serde_json::Value> {
+        let mut command = self.installed.command();
+        command.args(["usage", "report", "--by", "provider,model", "--form", "json"]);
+        let printed =
+            artifacts::output(&mut command).context("kombi-exchange usage report failed")?;
+        serde_json::from_str(&printed).context("kombi-exchange usage report")
     }
 
     /// Where it tells how it is.

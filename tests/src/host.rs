@@ -101,13 +101,20 @@ pub struct Ports {
     pub status: u16,
     /// Where requests wait for keys, on Kong.
     pub waiting_room: u16,
+    /// For the gateway's second pass, which leads calls of AI models to their providers.
+    pub second_pass: u16,
 }
 
 impl Ports {
     /// Free ports; for clients the wanted one, if it is free.
     pub fn choose(wanted: Option<u16>) -> Result<Self> {
         let proxy = wanted.map_or_else(port::free, port::preferably)?;
-        Ok(Self { proxy, status: port::free()?, waiting_room: port::free()? })
+        Ok(Self {
+            proxy,
+            status: port::free()?,
+            waiting_room: port::free()?,
+            second_pass: port::free()?,
+        })
     }
 }
 
@@ -188,6 +195,11 @@ fn kong_conf(overrides: &[(&str, String)]) -> Result<String> {
         conf.push_str(&format!("{name} = {value}\n"));
     }
     Ok(conf)
+}
+
+/// Kong's `proxy_listen`.
+fn proxy_listen(ports: Ports) -> String {
+    format!("127.0.0.1:{}, 127.0.0.1:{}", ports.proxy, ports.second_pass)
 }
 
 /// `kong/waiting-room.conf` on its port of this run.

@@ -4,6 +4,7 @@
 // JSON is read by name throughout; what is absent reads as null.
 #![allow(clippy::indexing_slicing)]
 
+pub mod ai;
 pub mod answer;
 pub mod artifacts;
 pub mod backend;

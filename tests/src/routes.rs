@@ -43,7 +43,13 @@ pub struct Service {
     pub retries: u32,
     /// The routes.
     pub routes: Vec<Route>,
+    /// What runs on all of them.
+    #[serde(default)]
+    pub plugins: Vec<Plugin>,
 }
+
+/// Kong's plugin that takes headers off on the second pass. On Envoy the filter does it itself.
+const STRIPS_HEADERS: &str = "pre-function";
 
 /// Kong's default for each timeout, in milliseconds.
 fn a_minute() -> u64 {
@@ -62,16 +68,56 @@ pub struct Route {
     /// Its name, unique.
     pub name: String,
     /// Prefixes, or regular expressions after a `~`; both from the path's start.
+    #[serde(default)]
     pub paths: Vec<String>,
+    /// In place of paths: which requests of the second pass it takes.
+    #[serde(default)]
+    pub expression: Option<SecondPass>,
     /// All if there are none.
     #[serde(default)]
     pub methods: Vec<String>,
     /// Whether the matched prefix is taken off; Kong's default.
     #[serde(default = "yes")]
     pub strip_path: bool,
+    /// Whether an answer may be held until some of it is there; Kong's default. Envoy never does.
+    #[serde(default = "yes")]
+    pub response_buffering: bool,
     /// What runs on it.
     #[serde(default)]
     pub plugins: Vec<Plugin>,
+}
+
+/// A route of the gateway's second pass: reached on a listener of its own only, and by a header
+/// that the gate sets.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct SecondPass {
+    /// The listener's port.
+    pub port: u16,
+    /// The header's name.
+    pub header: String,
+    /// The header's value.
+    pub value: String,
+}
+
+impl TryFrom<String> for SecondPass {
+    type Error = anyhow::Error;
+
+    fn try_from(expression: String) -> Result<Self> {
+        let parts = || {
+            let (port, header) = expression.split_once(" && ")?;
+            let port = port.strip_prefix("net.dst.port == ")?.parse().ok()?;
+            let (header, value) = header.strip_prefix("http.headers.")?.split_once(" == ")?;
+            let value = value.strip_prefix('"')?.strip_suffix('"')?.to_owned();
+            Some(Self { port, header: header.replace('_', "-"), value })
+        };
+        parts().with_context(|| {
+            format!(
+                "expected `net.dst.port == PORT && http.headers.NAME == \"VALUE\"`, found \
+                 {expression:?}"
+            )
+        })
+    }
 }
 
 fn yes() -> bool {
@@ -97,26 +143,47 @@ impl Declaration {
             bail!("expected _format_version \"3.0\", found {:?}", declaration.format_version);
         }
         for (_, route) in declaration.routes() {
-            if route.strip_path {
+            if route.paths.is_empty() != route.expression.is_some() {
+                bail!("route {}: expected either paths or an expression", route.name);
+            }
+            let whole =
+                route.expression.is_some() || route.paths.iter().any(|p| p.starts_with('~'));
+            if route.strip_path && whole {
                 bail!("route {}: expected strip_path: false", route.name);
             }
         }
         Ok(declaration)
     }
 
-    /// An error if a route is not behind the gate, and by the gate alone.
+    /// An error if a route is not behind the gate, and by the gate alone. A route of the second
+    /// pass is, because only the gate leads there; it needs what takes the rest of the request's
+    /// headers off.
     pub fn require_gate(&self) -> Result<()> {
-        for (_, route) in self.routes() {
-            match route.plugins.as_slice() {
-                [plugin] if plugin.name == artifacts::FILTER => {}
+        for (service, route) in self.routes() {
+            let expected = match route.expression {
+                None => artifacts::FILTER,
+                Some(_) => STRIPS_HEADERS,
+            };
+            match service.plugins.iter().chain(&route.plugins).collect::<Vec<_>>().as_slice() {
+                [plugin] if plugin.name == expected => {}
                 _ => bail!(
-                    "route {}: expected {} and no other plugin; every route needs a policy",
+                    "route {}: expected {expected} and no other plugin; every route needs a policy",
                     route.name,
-                    artifacts::FILTER
                 ),
             }
         }
         Ok(())
+    }
+
+    /// The port of the second pass, if there is one.
+    pub fn second_pass(&self) -> Result<Option<u16>> {
+        let mut ports =
+            self.routes().filter_map(|(_, route)| Some(route.expression.as_ref()?.port));
+        let first = ports.next();
+        if ports.any(|port| Some(port) != first) {
+            bail!("expected all routes of the second pass on one port");
+        }
+        Ok(first)
     }
 
     /// All routes with their services.
@@ -168,9 +235,14 @@ mod tests {
             "DECK_KOMBI_AUDIENCE",
             "DECK_KOMBI_ASSERTION_KEY",
             "DECK_KOMBI_WAIT_AT",
+            "DECK_KOMBI_AI_OPENAI_URL",
+            "DECK_KOMBI_AI_GEMINI_URL",
+            "DECK_KOMBI_AI_OLLAMA_URL",
         ]
         .map(|name| (name, "http://127.0.0.1:1".to_owned()))
-        .into()
+        .into_iter()
+        .chain([("DECK_KOMBI_AI_PORT", "8020".to_owned())])
+        .collect()
     }
 
     #[test]
@@ -179,7 +251,46 @@ mod tests {
         let declaration = Declaration::parse(&rendered).unwrap();
         declaration.require_gate().unwrap();
         let names: Vec<_> = declaration.routes().map(|(_, route)| route.name.as_str()).collect();
-        assert_eq!(names, ["public", "user", "admin", "sso-session"]);
+        assert_eq!(
+            names,
+            ["public", "user", "admin", "sso-session", "ai", "ai-openai", "ai-gemini", "ai-ollama"]
+        );
+        assert_eq!(declaration.second_pass().unwrap(), Some(8020));
+    }
+
+    #[test]
+    fn a_route_of_the_second_pass_demands_its_listener_and_the_gates_header() {
+        let parse = |text: &str| SecondPass::try_from(text.to_owned());
+        let good = r#"net.dst.port == 8020 && http.headers.x_kombi_ai_provider == "openai""#;
+        let expected = SecondPass {
+            port: 8020,
+            header: "x-kombi-ai-provider".to_owned(),
+            value: "openai".to_owned(),
+        };
+        assert_eq!(parse(good).unwrap(), expected);
+        for bad in [
+            r#"http.headers.x_kombi_ai_provider == "openai""#,
+            r#"net.dst.port == 8020 || http.headers.x_kombi_ai_provider == "openai""#,
+            "net.dst.port == 8020",
+            "",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_route_of_the_second_pass_without_the_pre_function_is_an_error() {
+        let file = r#"_format_version: '3.0'
+services:
+  - name: s
+    url: http://a:1
+    routes:
+      - name: r
+        expression: 'net.dst.port == 1 && http.headers.x == "y"'
+        strip_path: false
+"#;
+        let error = Declaration::parse(file).unwrap().require_gate().unwrap_err();
+        assert!(error.to_string().contains("route r"), "{error}");
     }
 
     #[test]

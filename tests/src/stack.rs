@@ -7,6 +7,7 @@ use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 
 use crate::{
+    ai::{Accounting, Providers},
     answer::{self, Answer},
     artifacts::Artifacts,
     backend::Backend,
@@ -66,6 +67,8 @@ pub struct Options {
     pub instances: &'static [Instance],
     /// Changes the routes of `kong/kong.yml`, for a test that needs others.
     pub amend: Option<fn(&mut Value)>,
+    /// Whether AI models can be called, and who counts.
+    pub ai: Option<Accounting>,
 }
 
 /// The running parts, in the order in which they are ended.
@@ -73,6 +76,7 @@ pub struct Stack {
     /// The gateway.
     pub gateway: Gateway,
     exchange: Option<Exchange>,
+    providers: Option<Providers>,
     /// The instances, as they were asked for.
     pub instances: Vec<KombiStack>,
     /// The issuer.
@@ -137,6 +141,12 @@ impl Stack {
                 }
             });
         }
+        let providers = match options.ai {
+            Some(accounting) => Some(Providers::start(accounting, &run).await?),
+            None => None,
+        };
+        // Where there are none, the backend's address is as good.
+        let models = providers.as_ref().map_or(backend.url(), Providers::url);
         let ports = Ports::choose(options.gateway_port)?;
         let routes = routes::render(
             &routes::template()?,
@@ -147,8 +157,18 @@ impl Stack {
                 ("DECK_KOMBI_AUDIENCE", PROJECT.to_owned()),
                 ("DECK_KOMBI_ASSERTION_KEY", installed.signing_key().to_owned()),
                 ("DECK_KOMBI_WAIT_AT", format!("127.0.0.1:{}", ports.waiting_room)),
+                ("DECK_KOMBI_AI_PORT", ports.second_pass.to_string()),
+                ("DECK_KOMBI_AI_OPENAI_URL", format!("{models}/v1")),
+                ("DECK_KOMBI_AI_GEMINI_URL", format!("{models}/v1beta/openai")),
+                ("DECK_KOMBI_AI_OLLAMA_URL", format!("{models}/v1")),
             ]),
         )?;
+        let routes = match options.ai {
+            Some(Accounting::Off) => {
+                routes.replace("path: /ai/v1", "path: /ai/v1\n                ledger: false")
+            }
+            _ => routes,
+        };
         let routes = match options.amend {
             None => routes,
             Some(amend) => {
@@ -159,19 +179,30 @@ impl Stack {
             }
         };
         Declaration::parse(&routes)?.require_gate()?;
-        let exchange = match instances.is_empty() {
-            true => None,
-            false => Some(Exchange::start(installed, &run).await?),
+        let needed = !instances.is_empty() || options.ai == Some(Accounting::Ledger);
+        let exchange = match needed {
+            false => None,
+            true => Some(Exchange::start(installed, &run).await?),
         };
         let setup = Setup { routes: &routes, native: &[], workers: 2, ports, trusted };
         let gateway = Gateway::start(kind, artifacts, setup, &run).await?;
         let client = answer::client()?;
-        Ok(Self { gateway, exchange, instances, issuer, _backend: backend, client, run })
+        Ok(Self { gateway, exchange, providers, instances, issuer, _backend: backend, client, run })
     }
 
     /// The exchange; an error in a stack without instances.
     pub fn exchange(&mut self) -> Result<&mut Exchange> {
         self.exchange.as_mut().context("this stack has no instances, so no exchange")
+    }
+
+    /// A stack whose AI models can be called.
+    pub async fn with_models(accounting: Accounting) -> Result<Self> {
+        Self::start(Options { ai: Some(accounting), ..Options::default() }).await
+    }
+
+    /// The providers; an error in a stack without models.
+    pub fn providers(&self) -> Result<&Providers> {
+        self.providers.as_ref().context("this stack has no models")
     }
 
     /// A request to anywhere.

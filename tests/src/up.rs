@@ -3,7 +3,10 @@
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::stack::{HOMELAB, Options, Stack};
+use crate::{
+    ai::Accounting,
+    stack::{HOMELAB, Options, Stack},
+};
 
 /// The port of the gateway, unless something else listens there.
 const GATEWAY_PORT: u16 = 8000;
@@ -26,8 +29,12 @@ pub async fn run(options: Options) -> Result<()> {
         }
     };
     let running = async {
-        let options =
-            Options { gateway_port: Some(GATEWAY_PORT), instances: &[HOMELAB], ..options };
+        let options = Options {
+            gateway_port: Some(GATEWAY_PORT),
+            instances: &[HOMELAB],
+            ai: Some(Accounting::Ledger),
+            ..options
+        };
         let stack = Stack::start(options).await?;
         announce(&stack).await?;
         std::future::pending::<Result<()>>().await
@@ -60,6 +67,12 @@ async fn announce(stack: &Stack) -> Result<()> {
     println!(
         "  curl -i -X POST {gateway}/sso/instances/{}/session -H \"Authorization: Bearer $ADA\"",
         instance.id()
+    );
+    println!("  curl -N {gateway}/ai/v1/chat/completions -H \"Authorization: Bearer $ADA\" \\");
+    println!("    -H 'content-type: application/json' \\");
+    println!(
+        "    -d '{{\"model\": \"gpt-4o\", \"stream\": true, \"messages\": [{{\"role\": \"user\", \
+         \"content\": \"tell me a long story\"}}]}}'"
     );
     println!("\nCtrl-C stops everything.");
     Ok(())

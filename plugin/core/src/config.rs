@@ -3,6 +3,7 @@
 //! Its JSON Schema, which Kong checks first, is `spec/kombi_gate.schema.json`; hosts without
 //! schema checks get the same strictness from here.
 
+mod ai;
 mod exchange;
 mod issuer;
 mod keys;
@@ -53,6 +54,8 @@ pub struct Rules {
     pub exchange: Option<Rc<Exchange>>,
     /// Who says what opaque tokens mean, if they are accepted.
     pub introspection: Option<Introspection>,
+    /// What there is to call, where the route leads to AI models.
+    pub ai: Option<crate::ai::Rules>,
     /// Whether to let pass, and only tell, what would be refused.
     pub shadow: bool,
 }
@@ -108,6 +111,12 @@ impl Policy {
             Self::Public(limits) => limits,
             Self::Authenticated(rules) => &rules.limits,
         }
+    }
+
+    /// Whether the route's clients speak OpenAI's API.
+    #[must_use]
+    pub fn is_ai(&self) -> bool {
+        matches!(self, Self::Authenticated(rules) if rules.ai.is_some())
     }
 
     /// Whether refusals of this route are told but not carried out.

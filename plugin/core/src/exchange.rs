@@ -11,6 +11,7 @@ use kombi_spec::{
     assertion::{Assertion, EXCHANGE_AUDIENCE, ISSUER, LIFETIME_S},
     header,
     introspection::SUBJECT,
+    usage::{settle::Settlement, trace},
 };
 
 use crate::{
@@ -63,6 +64,15 @@ impl Exchange {
     ) -> Option<HttpCall> {
         let assertion = self.key.sign(&claims(path, id, now))?;
         Some(self.post(path, assertion, body))
+    }
+
+    /// A line for the gateway's log that tells of `settlement`, in the form that the exchange can
+    /// read again ([`trace`]). `None` only if signing fails.
+    #[must_use]
+    pub fn trace(&self, settlement: &Settlement) -> Option<String> {
+        let payload = serde_json::to_vec(settlement).ok()?;
+        let jws = self.key.sign_as(trace::TYP, &payload)?;
+        Some(format!("{}{jws}", trace::MARK))
     }
 
     fn post(&self, path: &str, assertion: String, body: Vec<u8>) -> HttpCall {

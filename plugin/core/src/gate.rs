@@ -9,6 +9,12 @@ use kombi_spec::{code::Code, header};
 
 use crate::{
     admission::Admission,
+    ai::{
+        self,
+        answer::Passes,
+        ask::Edits,
+        conversation::{AnswerHead, Conversation, Entered, Then},
+    },
     cache::{Recalled, Verified},
     config::{self, ConfigError, Issuer, KeyTerms, Policy, Rules},
     credentials::{self, Bearer},
@@ -20,7 +26,7 @@ use crate::{
     refusal::{Refusal, Reply},
     request::Head,
     reserved,
-    step::{Forward, HttpOutcome, SetHeader, Step},
+    step::{Departure, Forward, HttpOutcome, SetHeader, Step},
     time::UnixTime,
     token::{Claims, Token, Window},
     worker::Moment,
@@ -51,6 +57,17 @@ impl Gate {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The exchange that keeps the ledger, where calls of models are accounted for.
+    #[must_use]
+    pub fn ledger(&self) -> Option<&Exchange> {
+        match &self.policy {
+            Ok(Policy::Authenticated(rules)) => {
+                rules.ai.as_ref().filter(|ai| ai.ledger).and(rules.exchange.as_deref())
+            }
+            _ => None,
+        }
     }
 
     /// Why the configuration cannot be used, if it cannot.
@@ -105,6 +122,8 @@ pub struct Passage {
     head: Head,
     waiting: Option<Waiting>,
     limited: Limited,
+    /// The call of a model, where the route leads to some.
+    conversation: Option<Box<Conversation>>,
 }
 
 /// A request that waits.
@@ -129,7 +148,7 @@ impl Passage {
     pub fn begin(gate: Rc<Gate>, head: Head, moment: &mut Moment<'_>) -> (Self, Step) {
         moment.worker.leases.seed(head.request_id());
         let limited = Limited::default();
-        let mut passage = Self { gate, head, waiting: None, limited };
+        let mut passage = Self { gate, head, waiting: None, limited, conversation: None };
         let step = passage.enter(moment);
         let step = passage.conclude(step, moment);
         (passage, step)
@@ -137,16 +156,45 @@ impl Passage {
 
     /// The call that was asked for has ended.
     pub fn resume(&mut self, outcome: HttpOutcome, moment: &mut Moment<'_>) -> Step {
-        let step = match self.waiting.take() {
-            Some(Waiting::Keys { token, cause: Cause::Fetch(fetch, claim) }) => {
+        let step = match (&mut self.conversation, self.waiting.take()) {
+            (Some(conversation), _) => conversation.reserved(outcome, moment.now).map(depart),
+            (None, Some(Waiting::Keys { token, cause: Cause::Fetch(fetch, claim) })) => {
                 self.with_answer(*token, fetch, claim, outcome, moment)
             }
-            Some(Waiting::Verdict(Verdict::Own(ticket))) => {
+            (None, Some(Waiting::Verdict(Verdict::Own(ticket)))) => {
                 self.with_verdict(&ticket, outcome, moment)
             }
             _ => Err(unasked()),
         };
         self.conclude(step, moment)
+    }
+
+    /// The body that was asked for is there; `None` if it is too large. Returns how the body
+    /// changes.
+    pub fn read(&mut self, body: Option<&[u8]>, moment: &mut Moment<'_>) -> (Edits, Step) {
+        match self.with_body(body, moment) {
+            Ok((edits, step)) => (edits, step),
+            Err(refusal) => (Edits::default(), self.conclude(Err(refusal), moment)),
+        }
+    }
+
+    /// The head of the upstream's answer is there. Returns whether its body may change.
+    pub fn answered(&mut self, head: &AnswerHead<'_>) -> bool {
+        self.conversation.as_mut().is_some_and(|conversation| conversation.answered(head))
+    }
+
+    /// A chunk of the upstream's answer goes by; the last one if `ends`.
+    pub fn pass(&mut self, chunk: &[u8], ends: bool, now: UnixTime) -> Passes {
+        match &mut self.conversation {
+            Some(conversation) => conversation.pass(chunk, ends, now),
+            None => Passes::AsItIs,
+        }
+    }
+
+    /// Whether the upstream's answer has to be seen.
+    #[must_use]
+    pub fn watches(&self) -> bool {
+        self.conversation.is_some()
     }
 
     /// The pause that was asked for is over.
@@ -175,14 +223,15 @@ impl Passage {
         self.or_reply(Err(refusal))
     }
 
-    /// Whether the request waits for something.
+    /// Whether something is left to be done once the request is over.
     #[must_use]
-    pub const fn waits(&self) -> bool {
-        self.waiting.is_some()
+    pub const fn is_open(&self) -> bool {
+        self.waiting.is_some() || self.conversation.is_some()
     }
 
-    /// The request is over, maybe before it was decided.
-    pub fn end(&mut self, moment: &mut Moment<'_>) {
+    /// The request is over, maybe before it was decided. Returns a line for the gateway's log, if
+    /// the ledger is to know of it.
+    pub fn end(&mut self, moment: &mut Moment<'_>) -> Option<String> {
         match self.waiting.take() {
             Some(Waiting::Keys { cause: Cause::Fetch(_, claim), .. }) => {
                 moment.worker.keys.orphan(&claim, moment.zone, moment.now);
@@ -192,6 +241,10 @@ impl Passage {
             }
             _ => {}
         }
+        let settlement = self.conversation.take()?.end(moment.now)?;
+        let trace = self.gate.ledger()?.trace(&settlement);
+        moment.worker.outbox.put(settlement, moment.zone, moment.now);
+        trace
     }
 
     /// The gateway's id of this request.
@@ -215,7 +268,11 @@ impl Passage {
     /// The answer that refuses this request, in the protocol that its client speaks.
     #[must_use]
     pub fn reply_to(&self, refusal: Refusal) -> Reply {
-        refusal.into_reply_to(&self.head)
+        if self.gate.policy.as_ref().is_ok_and(Policy::is_ai) {
+            refusal.into_openai_reply(self.head.request_id())
+        } else {
+            refusal.into_reply_to(&self.head)
+        }
     }
 
     fn enter(&mut self, moment: &mut Moment<'_>) -> Result<Step, Refusal> {
@@ -379,6 +436,29 @@ impl Passage {
         }
     }
 
+    fn with_body(
+        &mut self,
+        body: Option<&[u8]>,
+        moment: &mut Moment<'_>,
+    ) -> Result<(Edits, Step), Refusal> {
+        let gate = Rc::clone(&self.gate);
+        let (Ok(Policy::Authenticated(rules)), Some(conversation)) =
+            (&gate.policy, &mut self.conversation)
+        else {
+            return Err(Refusal::new(Code::Internal, "a body that nobody asked for"));
+        };
+        let ai = rules.ai.as_ref().ok_or_else(|| {
+            Refusal::new(Code::ConfigurationInvalid, "this route leads to no models")
+        })?;
+        let body = body.ok_or_else(ai::ask::too_large)?;
+        let prepared = conversation.read(ai, rules.exchange.as_deref(), body, moment.now)?;
+        let step = match prepared.then {
+            Then::Reserve(call) => Step::Call(call),
+            Then::Send(departure) => depart(departure),
+        };
+        Ok((prepared.edits, step))
+    }
+
     /// The token is verified: what remains is what its bearer may do. Whoever may pass is admitted,
     /// and the next request with this token begins at [`Self::proceed`].
     fn admit(
@@ -413,6 +493,9 @@ impl Passage {
             let refusal = refusal.about(&admission.identity.subject);
             return shadowed(rules, Rc::clone(&admission.headers), refusal);
         }
+        if let Some(ai) = &rules.ai {
+            return self.converse(ai, &admission.identity);
+        }
         let mut headers = Vec::new();
         if let Some(signer) = &rules.signer {
             let signed = signer.sign(&admission.identity, &self.head, moment.now);
@@ -422,7 +505,22 @@ impl Passage {
             headers.push(SetHeader { name: header::ASSERTION, value });
         }
         let identity = Some(Rc::clone(&admission.headers));
-        Ok(self.forward(Forward { identity, headers, would_refuse: None }))
+        Ok(self.forward(Forward { identity, headers, ..Forward::default() }))
+    }
+
+    /// The bearer may call models: what remains is which.
+    fn converse(&mut self, ai: &ai::Rules, who: &Identity) -> Result<Step, Refusal> {
+        let (head, route) = (&self.head, self.gate.name());
+        let path = head.path();
+        let what = (head.method(), &*path);
+        match Conversation::begin(ai, who, what, (route, head.request_id()))? {
+            Entered::Known(document) => Ok(Step::Answer(document)),
+            Entered::Asks(conversation) => {
+                ai::ask::refuse_large(head)?;
+                self.conversation = Some(conversation);
+                Ok(Step::Body)
+            }
+        }
     }
 
     /// Lets the request go on. Where nothing else would have refused it, a rule in a dry run may.
@@ -456,6 +554,23 @@ fn shadowed(rules: &Rules, identity: Rc<[SetHeader]>, refusal: Refusal) -> Resul
         would_refuse: Some(refusal),
         ..Forward::default()
     }))
+}
+
+/// Lets a call of a model leave for its provider.
+fn depart(departure: ai::conversation::Departure) -> Step {
+    let mut headers = vec![
+        SetHeader { name: header::AI_PROVIDER, value: departure.provider },
+        // In place of the user's token, also where the provider needs none.
+        SetHeader { name: "authorization", value: departure.authorization },
+    ];
+    if departure.hides_usage {
+        headers.push(SetHeader { name: header::AI_HIDES_USAGE, value: "true".to_owned() });
+    }
+    Step::Forward(Forward {
+        headers,
+        departure: Some(Departure { keeps: ai::conversation::KEPT_HEADERS }),
+        ..Forward::default()
+    })
 }
 
 fn issuer_of<'a>(token: &Token, rules: &'a Rules) -> Result<&'a Issuer, Refusal> {

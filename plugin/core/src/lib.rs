@@ -5,6 +5,7 @@
 //! tested and fuzzed natively.
 
 pub mod admission;
+pub mod ai;
 pub mod assertion;
 pub mod authorize;
 pub mod cache;

@@ -1,6 +1,9 @@
 //! A refusal, and the answer that tells the client of it.
 
 mod grpc;
+mod openai;
+
+use std::time::Duration;
 
 use kombi_spec::{
     code::Code,
@@ -22,6 +25,8 @@ pub struct Refusal {
     pub subject: Option<String>,
     /// What the client is told of its limits, where one of them refuses.
     pub limits: Option<Box<Told>>,
+    /// When the client may try again, in whole seconds, where that is known.
+    pub retry_after_s: Option<u64>,
 }
 
 /// A whole answer to the client.
@@ -41,7 +46,14 @@ impl Refusal {
     /// A refusal with `code`, because of `detail`.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), cause: None, subject: None, limits: None }
+        Self {
+            code,
+            detail: detail.into(),
+            cause: None,
+            subject: None,
+            limits: None,
+            retry_after_s: None,
+        }
     }
 
     /// The same refusal, with what lies behind it, if anything does.
@@ -55,6 +67,18 @@ impl Refusal {
     #[must_use]
     pub fn about(self, subject: &str) -> Self {
         Self { subject: Some(subject.to_owned()), ..self }
+    }
+
+    /// The same refusal, of which the client should know when to try again.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        Self { retry_after_s: Some(wait.as_secs()), ..self }
+    }
+
+    /// The answer to a client of OpenAI's API.
+    #[must_use]
+    pub fn into_openai_reply(self, request_id: &str) -> Reply {
+        openai::reply(self, request_id)
     }
 
     /// The answer to the client that sent `head`, in the protocol that it speaks.
@@ -75,9 +99,7 @@ impl Refusal {
         let mut headers =
             vec![("content-type", MEDIA_TYPE.to_owned()), ("cache-control", "no-store".to_owned())];
         headers.extend(self.challenge().map(|value| ("www-authenticate", value)));
-        if problem.status == 503 {
-            headers.push(("retry-after", RETRY_AFTER_S.to_string()));
-        }
+        headers.extend(self.wait().map(|seconds| ("retry-after", seconds.to_string())));
         if let Some(told) = &self.limits {
             problem.kind = QUOTA_EXCEEDED.to_owned();
             problem.violated_policies.clone_from(&told.violated);
@@ -90,6 +112,11 @@ impl Refusal {
             body: serde_json::to_vec(&problem).unwrap_or_default(),
             refusal: self,
         }
+    }
+
+    /// `Retry-After`, in seconds.
+    fn wait(&self) -> Option<u64> {
+        self.retry_after_s.or_else(|| (self.code.status() == 503).then_some(RETRY_AFTER_S))
     }
 
     /// `WWW-Authenticate`, with the error codes of RFC 6750 section 3.1.
@@ -113,7 +140,7 @@ impl Refusal {
 const REALM: &str = "kombisphere";
 
 /// When a client may try again after a 503, in seconds.
-const RETRY_AFTER_S: u32 = 1;
+const RETRY_AFTER_S: u64 = 1;
 
 #[cfg(test)]
 mod tests {

@@ -11,8 +11,12 @@ pub enum Step {
     Forward(Forward),
     /// Answer the client; the upstream never sees the request.
     Reply(Reply),
+    /// Answer the client with this JSON document, which is no refusal.
+    Answer(Vec<u8>),
     /// Make this call and come back with its outcome.
     Call(HttpCall),
+    /// Hand over the request's whole body before anything of the request goes on.
+    Body,
     /// Come back in a moment: others fetch the keys. The host knows how to wait.
     Wait,
 }
@@ -26,8 +30,19 @@ pub struct Forward {
     pub identity: Option<Rc<[SetHeader]>>,
     /// More headers, for this request alone.
     pub headers: Vec<SetHeader>,
+    /// How it leaves the platform, where its upstream is somebody else's.
+    pub departure: Option<Departure>,
     /// Why the request would not pass, on a route in shadow mode: to be logged and counted.
     pub would_refuse: Option<Refusal>,
+}
+
+/// How a request leaves for somebody else's upstream: with nothing of the client's that was not
+/// meant for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Departure {
+    /// The only headers of the client's that go with it, names in lower case. On Kong, which
+    /// cannot remove headers in a filter, the provider's service sees to it.
+    pub keeps: &'static [&'static str],
 }
 
 /// Sets a header, in place of any value it had.

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use crate::{
+    ai::outbox::Outbox,
     cache::{Recalled, TokenCache},
     config::KeyTerms,
     fetch::{FetchError, Fetched},
@@ -32,6 +33,8 @@ pub struct Worker {
     pub verdicts: Verdicts,
     /// What it knows of the node's limits.
     pub limits: limit::Local,
+    /// What the ledger is still to be told.
+    pub outbox: Outbox,
     /// Every request that waits for keys holds a copy.
     seats: Rc<()>,
 }

@@ -121,3 +121,8 @@ fn no_configuration_opens_a_route_by_mistake() {
 fn no_headers_pass_for_the_gates_own() {
     run("head", 3_000, targets::head);
 }
+
+#[test]
+fn no_answer_of_a_provider_loses_anything_but_usage() {
+    run("answer", 1_000, targets::answer);
+}

@@ -41,6 +41,8 @@ impl<'a> HttpFilters<'a> {
             let config = json!({
                 "@type": type_url("filters.http.wasm.v3.Wasm"),
                 "config": {
+                    // A head that waits for its body must not keep the body away.
+                    "allow_on_headers_stop_iteration": true,
                     "name": name,
                     "root_id": name,
                     "vm_config": {

@@ -14,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{KONG_BIN, Setup, kong_conf, text, waiting_room};
+use super::{KONG_BIN, Setup, kong_conf, proxy_listen, text, waiting_room};
 use crate::{answer, artifacts::Artifacts, run_dir::RunDir};
 
 /// How long Kong may take to answer after `kong start` came back.
@@ -42,7 +42,7 @@ impl Kong {
             ("declarative_config", text(&declaration)),
             ("wasm_filters_path", text(&artifacts.filters)),
             ("nginx_http_include", text(&waiting_room)),
-            ("proxy_listen", format!("127.0.0.1:{}", setup.ports.proxy)),
+            ("proxy_listen", proxy_listen(setup.ports)),
             ("status_listen", format!("127.0.0.1:{}", setup.ports.status)),
             ("nginx_worker_processes", setup.workers.to_string()),
         ];

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use kombi_gate_core::{
+    ai::answer::{Answer, Hides, Passes},
     config::KeyTerms,
     fetch::Fetched,
     gate::{Gate, Passage},
@@ -186,7 +187,7 @@ pub fn config(input: &[u8]) {
             let configuration = reply.refusal.code == Code::ConfigurationInvalid;
             assert_eq!(configuration, unusable, "{:?}", reply.refusal);
         }
-        step @ (Step::Call(_) | Step::Wait) => panic!("no token, and yet {step:?}"),
+        step => panic!("no token, and yet {step:?}"),
     }
 }
 
@@ -214,6 +215,51 @@ pub fn head(input: &[u8]) {
         let good = |value: &[u8]| value.ends_with(GOOD.as_bytes());
         assert!(headers.iter().any(|(_, value)| good(value)) && !reserved, "no token, and passed");
     }
+}
+
+/// `input` as a provider's answer, a stream or a document, which comes in chunks of a size that its
+/// first byte says.
+///
+/// # Panics
+/// If the client does not get the answer as it is where nothing is hidden, or more is missing than
+/// lines where usage is; or if the chunks make a difference.
+pub fn answer(input: &[u8]) {
+    let Some((size, answer)) = input.split_first() else { return };
+    let size = usize::from(*size).max(1);
+    for media_type in [&b"text/event-stream"[..], b"application/json"] {
+        for hides in [Hides::Nothing, Hides::Here, Hides::Before] {
+            let begin = || Answer::begin(media_type, None, hides);
+            let (mut whole, mut split) = (begin(), begin());
+            let passed = pass(&mut whole, [answer]);
+            assert_eq!(passed, pass(&mut split, answer.chunks(size)), "{hides:?}");
+            assert_eq!(whole.told(), split.told(), "{hides:?}");
+            if passed != answer {
+                assert_eq!(hides, Hides::Here);
+                assert!(is_within(&passed, answer), "something was added");
+                let usage = whole.told().usage;
+                assert!(usage.is_some(), "no usage, and something is missing");
+            }
+        }
+    }
+}
+
+/// What the client gets of `chunks`.
+fn pass<'a>(answer: &mut Answer, chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut passed = Vec::new();
+    let ends: [(&[u8], bool); 1] = [(b"", true)];
+    for (chunk, ends) in chunks.into_iter().map(|chunk| (chunk, false)).chain(ends) {
+        match answer.take(chunk, ends) {
+            Passes::AsItIs => passed.extend_from_slice(chunk),
+            Passes::Instead(instead) => passed.extend(instead),
+        }
+    }
+    passed
+}
+
+/// Whether `part` is `whole` with some bytes left out.
+fn is_within(part: &[u8], whole: &[u8]) -> bool {
+    let mut rest = whole.iter();
+    part.iter().all(|byte| rest.any(|other| other == byte))
 }
 
 /// A second reading of "a spelling of x-kombi-".

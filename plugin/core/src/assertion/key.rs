@@ -27,6 +27,7 @@ pub(crate) struct SigningKey {
     /// The protected header, encoded once. Its `kid` is the key's thumbprint (RFC 7638), so
     /// whoever knows several keys knows which one this is.
     header: String,
+    kid: String,
 }
 
 impl SigningKey {
@@ -41,14 +42,23 @@ impl SigningKey {
         let kid = jsonwebtoken::jwk::Jwk::from_encoding_key(&key, Algorithm::EdDSA)?
             .thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256)?;
         let header = serde_json::json!({"alg": "EdDSA", "typ": TYP, "kid": kid}).to_string();
-        Ok(Self { key, header: URL_SAFE_NO_PAD.encode(header) })
+        Ok(Self { key, header: URL_SAFE_NO_PAD.encode(header), kid })
+    }
+
+    /// A JWS of `payload` with the type `typ`, so that it passes for no assertion.
+    pub(crate) fn sign_as(&self, typ: &str, payload: &[u8]) -> Option<String> {
+        let header = serde_json::json!({"alg": "EdDSA", "typ": typ, "kid": self.kid}).to_string();
+        self.compact(&URL_SAFE_NO_PAD.encode(header), payload)
     }
 
     /// Signs `claims` as they are; `None` only if the library fails on a key that it accepted
     /// before.
     pub(crate) fn sign(&self, claims: &Assertion) -> Option<String> {
-        let claims = URL_SAFE_NO_PAD.encode(serde_json::to_vec(claims).ok()?);
-        let message = format!("{}.{claims}", self.header);
+        self.compact(&self.header, &serde_json::to_vec(claims).ok()?)
+    }
+
+    fn compact(&self, header: &str, payload: &[u8]) -> Option<String> {
+        let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(payload));
         let signature =
             jsonwebtoken::crypto::sign(message.as_bytes(), &self.key, Algorithm::EdDSA).ok()?;
         Some(format!("{message}.{signature}"))

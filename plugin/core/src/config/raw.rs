@@ -9,6 +9,7 @@ use super::{
     list::List, names, non_empty,
 };
 use super::{
+    ai::RawAi,
     exchange::RawExchange,
     keys::RawKeys,
     limits::{self, RawFamily, RawLimit, Surroundings},
@@ -51,6 +52,8 @@ pub(super) struct RawPolicy {
     exchange: Option<RawExchange>,
     #[serde(default, deserialize_with = "given")]
     opaque_tokens_from: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    ai: Option<RawAi>,
     #[serde(default, deserialize_with = "given")]
     clock_skew_s: Option<u64>,
     #[serde(default, deserialize_with = "given")]
@@ -105,6 +108,7 @@ impl RawPolicy {
             ("assertion", self.assertion.is_some()),
             ("exchange", self.exchange.is_some()),
             ("opaque_tokens_from", self.opaque_tokens_from.is_some()),
+            ("ai", self.ai.is_some()),
             ("max_age_s", self.max_age_s.is_some()),
             ("shadow", self.shadow.is_some()),
         ] {
@@ -156,6 +160,19 @@ impl TryFrom<RawPolicy> for Rules {
         let exchange = raw.exchange.map(RawExchange::parse).transpose()?.map(Rc::new);
         let introspection =
             raw.opaque_tokens_from.map(|name| introspection(&name, &issuers, exchange.as_ref()));
+        let ai = raw.ai.map(RawAi::parse).transpose()?;
+        if let Some(ai) = &ai {
+            if ai.ledger && (exchange.is_none() || raw.name.is_none()) {
+                return Err(invalid("ai", "expected name and exchange, or ledger: false"));
+            }
+            for (field, given) in
+                [("assertion", raw.assertion.is_some()), ("shadow", raw.shadow.is_some())]
+            {
+                if given {
+                    return Err(invalid(field, "makes no sense on a route with ai"));
+                }
+            }
+        }
         Ok(Self {
             issuers,
             max_token_bytes,
@@ -177,6 +194,7 @@ impl TryFrom<RawPolicy> for Rules {
             signer: raw.assertion.map(RawAssertion::parse).transpose()?,
             exchange,
             introspection: introspection.transpose()?,
+            ai,
             shadow: raw.shadow.unwrap_or(false),
         })
     }

@@ -128,6 +128,7 @@ impl Node {
                 self.waiting.push((self.now_ms + ISSUER_MS, worker, passage, Some(answer)));
             }
             Step::Wait => self.waiting.push((self.now_ms + PAUSE_MS, worker, passage, None)),
+            Step::Answer(_) | Step::Body => panic!("no route here leads to models"),
         }
     }
 

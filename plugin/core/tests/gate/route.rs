@@ -113,7 +113,7 @@ pub(crate) fn request(method: &str, headers: &[(&str, &str)]) -> Head {
 
 pub(crate) fn code(step: &Step) -> Option<Code> {
     match step {
-        Step::Forward(_) => None,
+        Step::Forward(_) | Step::Answer(_) | Step::Body => None,
         Step::Reply(reply) => Some(reply.refusal.code),
         // No key is known for the token, and the issuer would be asked.
         Step::Call(_) | Step::Wait => Some(Code::KeyUnknown),

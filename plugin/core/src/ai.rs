@@ -1,0 +1,31 @@
+//! Calls of AI models: one endpoint that speaks OpenAI's API, in front of several providers.
+//!
+//! Read along in [`conversation`]: a call is reserved in the exchange's ledger before it leaves,
+//! and settled when its answer has ended.
+
+pub mod answer;
+pub mod ask;
+pub mod conversation;
+mod estimate;
+mod events;
+mod lexer;
+pub mod models;
+pub mod outbox;
+mod outcome;
+mod reading;
+mod service;
+mod size;
+pub mod usage;
+
+use models::Models;
+
+/// What a route that leads to models demands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// Where the API begins, without a slash at its end.
+    pub path: String,
+    /// The models.
+    pub models: Models,
+    /// Whether calls are reserved and settled in the exchange's ledger.
+    pub ledger: bool,
+}
