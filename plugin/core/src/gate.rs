@@ -424,16 +424,19 @@ impl Passage {
         let issuer = issuer_of(&token, rules)?;
         // The token may have expired while it waited.
         let window = token.check(issuer, &rules.validity, moment.now)?;
+        // Whatever others may do: this request has seen the issuer's answer, or that there is none.
         match moment.find(&issuer.url.text, &token.key_id, &rules.keys) {
-            Lookup::Found(held) => self.verify_with(&held, rules, issuer, token, window, moment),
-            Lookup::Unavailable => Err(keys_unavailable().because(failure)),
-            // Whatever others may do: this request has seen the issuer's answer.
-            Lookup::Unknown | Lookup::Busy => Err(key_unknown().because(failure)),
-            Lookup::Fetch(claim) => {
-                moment.worker.keys.release(&claim, moment.zone, moment.now);
-                Err(key_unknown().because(failure))
+            Lookup::Found(held) => {
+                return self.verify_with(&held, rules, issuer, token, window, moment);
             }
+            Lookup::Fetch(claim) => moment.worker.keys.release(&claim, moment.zone, moment.now),
+            Lookup::Unavailable => return Err(keys_unavailable().because(failure)),
+            Lookup::Unknown | Lookup::Busy => {}
         }
+        Err(match failure {
+            None => key_unknown(),
+            Some(_) => keys_unavailable().because(failure),
+        })
     }
 
     fn with_body(

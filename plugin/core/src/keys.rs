@@ -161,7 +161,7 @@ impl KeyStore {
             Lookup::Fetch(Claim { issuer: issuer.to_owned(), key_id, at: now })
         } else if ms < keys.plan.busy_until {
             Lookup::Busy
-        } else if keys.usable(terms, now).is_some() {
+        } else if keys.usable(terms, now).is_some() && !keys.plan.unanswered {
             Lookup::Unknown
         } else {
             Lookup::Unavailable
@@ -364,6 +364,7 @@ impl IssuerKeys {
         }
         self.change_plan(&claim.issuer, zone, now, |plan| {
             plan.busy_until = 0;
+            plan.unanswered = false;
             plan.rest_until = rest_until;
             plan.fetched_at = fetched_at;
             if fruitful {
@@ -390,6 +391,7 @@ impl IssuerKeys {
         self.rest_until = until;
         self.change_plan(&claim.issuer, zone, now, |plan| {
             plan.busy_until = 0;
+            plan.unanswered = true;
             plan.rest_until = until;
             if without_keys {
                 plan.quiet_until = until;

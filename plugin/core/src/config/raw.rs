@@ -162,6 +162,7 @@ impl TryFrom<RawPolicy> for Rules {
             raw.opaque_tokens_from.map(|name| introspection(&name, &issuers, exchange.as_ref()));
         let ai = raw.ai.map(RawAi::parse).transpose()?;
         if let Some(ai) = &ai {
+            one_issuer("ai", &issuers)?;
             if ai.ledger && (exchange.is_none() || raw.name.is_none()) {
                 return Err(invalid("ai", "expected name and exchange, or ledger: false"));
             }
@@ -173,6 +174,7 @@ impl TryFrom<RawPolicy> for Rules {
                 }
             }
         }
+        let signer = raw.assertion.map(|raw| raw.parse(&issuers)).transpose()?;
         Ok(Self {
             issuers,
             max_token_bytes,
@@ -191,7 +193,7 @@ impl TryFrom<RawPolicy> for Rules {
                 &Surroundings { public: false, exchange: exchange.is_some() },
             )?,
             keys: raw.keys.unwrap_or_default().parse()?,
-            signer: raw.assertion.map(RawAssertion::parse).transpose()?,
+            signer,
             exchange,
             introspection: introspection.transpose()?,
             ai,
@@ -213,8 +215,18 @@ fn introspection(
     Ok(Introspection { issuer, exchange: Rc::clone(exchange) })
 }
 
+/// What the exchange is told of a user names the subject and not whose: with two issuers, one could
+/// speak of the other's users.
+fn one_issuer(field: &str, issuers: &[Issuer]) -> Result<(), ConfigError> {
+    if issuers.len() > 1 {
+        return Err(invalid(field, "expected one issuer beside it"));
+    }
+    Ok(())
+}
+
 impl RawAssertion {
-    fn parse(self) -> Result<Signer, ConfigError> {
+    fn parse(self, issuers: &[Issuer]) -> Result<Signer, ConfigError> {
+        one_issuer("assertion", issuers)?;
         if self.audience.is_empty() {
             return Err(invalid("assertion.audience", "expected the upstream's name"));
         }

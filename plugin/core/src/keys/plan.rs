@@ -26,6 +26,9 @@ pub(super) struct Plan {
     pub(super) orphaned: Option<String>,
     /// No request may cause a fetch.
     pub(super) quiet_until: Ms,
+    /// The last fetch came to nothing, so nobody knows which keys the issuer has by now.
+    #[serde(default)]
+    pub(super) unanswered: bool,
     /// No fetch in the background is needed.
     pub(super) rest_until: Ms,
     /// When the current keys were fetched; it names them, for no two sets have the same.

@@ -252,6 +252,24 @@ fn a_slow_or_broken_issuer_is_left_alone_for_ten_seconds() {
     assert!(matches!(node.at(12).find(1, "a"), Lookup::Fetch(_)));
 }
 
+/// A rotation may be what the issuer's silence hides, so nobody is told that a key does not exist.
+#[test]
+fn while_the_issuer_does_not_answer_no_key_is_called_unknown() {
+    let mut node = Node::new(2);
+    node.fetch(&["a"]);
+    let Lookup::Fetch(claim) = node.at(20).find(0, "b") else { panic!("no claim") };
+    node.settle(0, &claim, Err(&refused()));
+    for worker in [0, 1] {
+        assert!(matches!(node.find(worker, "b"), Lookup::Unavailable));
+        assert!(node.has(worker, "a"));
+    }
+    let Lookup::Fetch(claim) = node.at(31).find(1, "b") else { panic!("no claim") };
+    node.settle(1, &claim, Ok(fetched(&["a"], None)));
+    for worker in [0, 1] {
+        assert!(matches!(node.find(worker, "b"), Lookup::Unknown));
+    }
+}
+
 #[test]
 fn cells_of_somebody_else_are_not_believed() {
     for foreign in [&b""[..], b"{}", b"null", b"1", b"{\"name\":\"other\"}\n{}", b"\xff\n\n"] {

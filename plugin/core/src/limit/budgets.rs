@@ -12,6 +12,7 @@ use super::{
     pace::{Pace, UsedUp, WholeAt},
     rule::{Cost, OnError, Rule, RuleId},
     shared::{Drawn, Shared},
+    tally::Trouble,
     verdict::Verdict,
 };
 use crate::time::UnixTime;
@@ -171,7 +172,10 @@ impl Budgets {
     /// Takes what `price` says whether it is there or not.
     pub(super) fn pay_anyway(&self, counters: &mut Counters<'_>, price: impl Fn(&Rule) -> Price) {
         for keyed in &self.keyed {
-            keyed.change(counters, &price, Pace::take_anyway);
+            if let Err(fault) = keyed.change(counters, &price, Pace::take_anyway) {
+                // What is counted is over already, so nobody can be refused for it.
+                counters.tally.trouble(Trouble::Uncounted(fault), 1);
+            }
         }
         self.shared.iter().for_each(|shared| shared.charge(counters, &price));
     }
@@ -179,9 +183,7 @@ impl Budgets {
     /// Gives back what `price` says.
     pub(super) fn give_back(&self, counters: &mut Counters<'_>, price: impl Fn(&Rule) -> Price) {
         for keyed in &self.keyed {
-            keyed.change(counters, &price, |pace, whole_at, units, _| {
-                pace.give_back(whole_at, units)
-            });
+            keyed.give_back(counters, &price);
         }
         self.shared.iter().for_each(|shared| shared.give_back(counters, &price));
     }
@@ -195,7 +197,7 @@ impl Keyed {
         let set_right = |found: &Found| -> Vec<Record> {
             let right = |budget: &Budget| {
                 let whole_at = found.whole_at(budget.id);
-                let right = budget.pace.plausible(whole_at, now);
+                let right = budget.plausible(whole_at, now);
                 (right != whole_at).then(|| budget.record(right))
             };
             self.budgets.iter().filter_map(right).collect()
@@ -213,11 +215,10 @@ impl Keyed {
         counters: &mut Counters<'_>,
         price: &impl Fn(&Rule) -> Price,
         change: impl Fn(&Pace, WholeAt, u64, UnixTime) -> WholeAt,
-    ) {
-        let Some(key) = &self.key else { return };
+    ) -> Result<(), Fault> {
+        let key = self.key.as_ref().ok_or(Fault::NoKey)?;
         let now = counters.now;
-        // Where nothing can be counted, there is nothing to make good either.
-        let _ = counters.change(key, |found| {
+        counters.change(key, |found| {
             let changed = |budget: &Budget| match price(&budget.rule) {
                 Price::Units(units) => {
                     let whole_at = found.whole_at(budget.id);
@@ -226,11 +227,22 @@ impl Keyed {
                 Price::Free | Price::Look => None,
             };
             self.budgets.iter().filter_map(changed).collect()
-        });
+        })
+    }
+
+    fn give_back(&self, counters: &mut Counters<'_>, price: &impl Fn(&Rule) -> Price) {
+        let give_back = |pace: &Pace, whole_at, units, _| pace.give_back(whole_at, units);
+        // Where nothing can be counted, nothing was taken either.
+        let _ = self.change(counters, price, give_back);
     }
 }
 
 impl Budget {
+    fn plausible(&self, whole_at: WholeAt, now: UnixTime) -> WholeAt {
+        let by_this_plan = self.pace.plausible(whole_at, now);
+        if by_this_plan == whole_at { whole_at } else { self.rule.plausible(whole_at, now) }
+    }
+
     fn record(&self, whole_at: WholeAt) -> Record {
         Record { rule: self.id, whole_at, whole_after_ns: self.pace.whole_after_ns() }
     }
@@ -319,7 +331,6 @@ impl<'a> Opinion<'a> {
                 .any(|judged| judged.after != judged.before && judged.budget.rule.as_ref() == rule);
             if taken { price(rule) } else { Price::Free }
         };
-        self.keyed
-            .change(counters, &taken, |pace, whole_at, units, _| pace.give_back(whole_at, units));
+        self.keyed.give_back(counters, &taken);
     }
 }

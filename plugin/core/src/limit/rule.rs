@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use super::{
     key::Part,
-    pace::{Pace, Period},
+    pace::{Pace, Period, WholeAt},
 };
+use crate::time::UnixTime;
 
 /// One limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +93,18 @@ impl Rule {
             Allowance::Limited(pace) => Some(*pace),
             Allowance::Unlimited => None,
         }
+    }
+
+    /// What `whole_at` says of a budget now. A caller may have come with another plan before, so
+    /// only what no plan explains was written by a clock that was set back.
+    #[must_use]
+    pub fn plausible(&self, whole_at: WholeAt, now: UnixTime) -> WholeAt {
+        let allowances = std::iter::once(&self.allowance).chain(self.plans.values());
+        let paces = allowances.filter_map(|allowance| match allowance {
+            Allowance::Limited(pace) => Some(pace),
+            Allowance::Unlimited => None,
+        });
+        paces.map(|pace| pace.plausible(whole_at, now)).max().unwrap_or(whole_at)
     }
 
     /// Tells the budgets of this rule from those of every other one. Routes that state the same

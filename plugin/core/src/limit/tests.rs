@@ -149,6 +149,24 @@ fn the_plan_decides_how_much() {
 }
 
 #[test]
+fn a_caller_who_comes_with_two_plans_by_turns_has_no_more_than_the_better_one() {
+    let minute = |amount, burst| Allowance::Limited(Pace::new(amount, Period::Minute, burst));
+    let mut by_plan = rule("r", &[Part::Subject], Pace::new(60, Period::Minute, 10));
+    by_plan.plans = [("pro".to_owned(), minute(600, 600))].into();
+    let limits = limits(vec![by_plan]);
+    let mut node = Node::new(1);
+    let pro = Identity { plan: Some("pro".to_owned()), ..user("ada") };
+    assert_eq!(node.admitted(&limits, &pro, 700), 600);
+    for _ in 0..3 {
+        assert_eq!(node.admitted(&limits, &user("ada"), 20), 0);
+        assert_eq!(node.admitted(&limits, &pro, 700), 0);
+    }
+    // Sixty seconds of debt come back one by one, for both.
+    node.now_ms += 1_000;
+    assert_eq!(node.admitted(&limits, &pro, 20), 10);
+}
+
+#[test]
 fn routes_share_the_budget_of_a_rule_that_they_state_alike() {
     let stated = |name: &str, amount| limits(vec![rule(name, &[Part::Subject], per_hour(amount))]);
     let mut node = Node::new(1);

@@ -3,7 +3,7 @@
 
 use std::ops::Deref;
 
-use kombi_spec::code::Code;
+use kombi_spec::{code::Code, introspection::SUBJECT};
 use serde_json::{Map, Value};
 
 use super::{
@@ -49,6 +49,8 @@ impl Claims {
             Some(sub) if sub.len() > MAX_SUBJECT_BYTES => {
                 Err(malformed(format!("the token's sub is longer than {MAX_SUBJECT_BYTES} bytes")))
             }
+            // In an assertion it would speak for the gate itself.
+            Some(SUBJECT) => Err(malformed("the token's sub is the gate's own name")),
             Some(sub) if !sub.is_empty() => Ok(sub),
             _ => Err(malformed("the token has no sub")),
         }
@@ -72,6 +74,7 @@ impl Claims {
         now: UnixTime,
     ) -> Result<Window, Refusal> {
         purpose::refuse_other_purposes(&self.members, self.declared_access_token)?;
+        purpose::refuse_bound(&self.members)?;
         self.check_audience(issuer)?;
         validity.check(&self.members, now)
     }

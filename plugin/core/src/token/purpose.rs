@@ -44,6 +44,17 @@ pub(super) fn refuse_other_purposes(
     Ok(())
 }
 
+/// Refuses tokens that are bound to a key (`cnf`, RFC 7800): they are not good in the hands of
+/// whoever holds them, and proof of the key is not asked for here.
+pub(super) fn refuse_bound(claims: &Map<String, Value>) -> Result<(), Refusal> {
+    if claims.get("cnf").is_some_and(|value| !value.is_null()) {
+        return Err(refused(
+            "the token is bound to a key (cnf, RFC 7800), so it is no bearer token",
+        ));
+    }
+    Ok(())
+}
+
 fn refused(detail: &str) -> Refusal {
     Refusal::new(Code::NotAnAccessToken, detail)
 }

@@ -178,6 +178,11 @@ fn tokens_for_somebody_else_are_refused() {
         ),
         ("no issuer", key().token(&with("iss", json!(null))), Code::TokenMalformed),
         ("no subject", key().token(&with("sub", json!(""))), Code::TokenMalformed),
+        (
+            "the gate's own name",
+            key().token(&with("sub", json!("kombi-gate"))),
+            Code::TokenMalformed,
+        ),
     ]);
 }
 
@@ -193,6 +198,7 @@ fn tokens_for_another_purpose_are_refused() {
         ("a proof of possession", typed("dpop+jwt"), Code::TokenMalformed),
         ("an introspection answer", typed("token-introspection+jwt"), Code::TokenMalformed),
         ("a logout token by claim", key().token(&with("events", logout)), Code::NotAnAccessToken),
+        ("a bound token", key().token(&with("cnf", json!({"jkt": "x"}))), Code::NotAnAccessToken),
         ("an ID token", key().token(&with("nonce", json!("n"))), Code::NotAnAccessToken),
         ("an expired token", key().token(&with("exp", json!(NOW_S - 60))), Code::TokenExpired),
     ]);
