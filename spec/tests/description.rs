@@ -8,6 +8,7 @@ use std::{fs, path::PathBuf};
 use kombi_spec::{
     code::Code,
     introspection::{IntrospectionAnswer, IntrospectionRequest},
+    lease::{LeaseAnswer, LeaseReport, Share},
     problem::Problem,
     session::Session,
     usage::{
@@ -63,6 +64,12 @@ fn agree<T: DeserializeOwned>(kind: &str, name: &str) {
 }
 
 #[test]
+fn examples_of_reports_of_leases_and_of_their_answers_fit_or_do_not() {
+    agree::<LeaseReport>("lease_report", "LeaseReport");
+    agree::<LeaseAnswer>("lease_answer", "LeaseAnswer");
+}
+
+#[test]
 fn examples_of_reservations_fit_or_do_not() {
     agree::<ReserveRequest>("usage_reserve", "ReserveRequest");
 }
@@ -108,7 +115,21 @@ fn what_is_answered_is_described_member_by_member() {
         vec![Outcome::Accepted, Outcome::Replaced, Outcome::Duplicate, Outcome::Malformed];
     let answer = IntrospectionAnswer { active: true, claims: Some(json!({})), cache_for_s: 1 };
     let question = IntrospectionRequest { issuer: "i".to_owned(), token: "t".to_owned() };
+    let share = Share {
+        rule: "r".to_owned(),
+        key: "k".to_owned(),
+        lease: 1,
+        seq: 2,
+        granted: 3,
+        keep: 4,
+        left: -5,
+        retry_after_ms: 6,
+        told_at_ms: 7,
+    };
+    let leases = LeaseAnswer { memory: "m".to_owned(), shares: vec![share.clone()] };
     for (name, value) in [
+        ("Share", json!(share)),
+        ("LeaseAnswer", json!(leases)),
         ("Problem", json!(problem)),
         ("Exhausted", json!(Exhausted { problem, budget: budget.clone() })),
         ("Budget", json!(budget)),

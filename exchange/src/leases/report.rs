@@ -109,6 +109,22 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_of_the_contract_are_taken_or_refused() {
+        for (folder, taken) in [("valid", true), ("invalid", false)] {
+            let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../spec/examples/lease_report");
+            let files = std::fs::read_dir(format!("{examples}/{folder}")).unwrap();
+            let mut seen = 0;
+            for file in files {
+                let path = file.unwrap().path();
+                let found = parse(&std::fs::read(&path).unwrap()).is_ok();
+                assert_eq!(found, taken, "{}", path.display());
+                seen += 1;
+            }
+            assert!(seen > 0, "{folder}");
+        }
+    }
+
+    #[test]
     fn a_quota_is_reported_once_and_not_too_many_are() {
         let with = |holdings: Vec<Value>| {
             let mut report = report();
