@@ -3,7 +3,11 @@
 //! Headers are read as bytes: the SDK's readers panic at the first byte that is not UTF-8, which
 //! any client can send.
 
-use std::{cell::Cell, time::Duration};
+use std::{
+    cell::Cell,
+    hash::{BuildHasher, RandomState},
+    time::Duration,
+};
 
 use kombi_gate_core::{
     limit::address::Source,
@@ -72,6 +76,12 @@ pub(crate) fn pause(wait_at: Option<&str>) -> Result<Pause, Status> {
     }
     let address = wait_at.ok_or(Status::BadArgument)?;
     waiting::begin_on_kong(address).map(|_| Pause::Call)
+}
+
+/// A number that nobody outside can guess.
+pub(crate) fn chance() -> u64 {
+    // The standard library asks the host for what it seeds a hasher with.
+    RandomState::new().hash_one(())
 }
 
 /// Whether a request has found out what this host has.

@@ -77,6 +77,10 @@ impl Root {
             return;
         }
         self.tended_at = Some(now);
+        worker::with_moment(|moment| {
+            moment.worker.limits.tend(moment.zone);
+            moment.worker.leases.tend(moment.zone);
+        });
         for issuer in gate.issuers() {
             let claim = worker::with_moment(|moment| {
                 moment.worker.keys.tend(&issuer.url.text, moment.zone, moment.now)

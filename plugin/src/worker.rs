@@ -13,7 +13,7 @@ use kombi_gate_core::{
 use crate::{host, log, meter, request::State};
 
 thread_local! {
-    static WORKER: RefCell<Worker> = RefCell::default();
+    static WORKER: RefCell<Worker> = RefCell::new(Worker::with_chance(host::chance()));
     /// Requests that the tick resumes.
     static WAITING: RefCell<Vec<Weak<RefCell<State>>>> = const { RefCell::new(Vec::new()) };
 }

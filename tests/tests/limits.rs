@@ -42,13 +42,13 @@ async fn a_thousand_concurrent_requests_over_two_workers_admit_exactly_what_is_a
     let stack = start().await;
     let ada = stack.issuer.token("ada").await.unwrap();
     let grace = stack.issuer.token("grace").await.unwrap();
+    // With the keys at hand, nobody waits for them.
+    assert_eq!(stack.get_as(&ada, "/user").await.unwrap().status, 200);
     let mut passed = 0;
-    for _ in 0..4 {
-        for answer in join_all((0..250).map(|_| stack.get_as(&ada, "/exact"))).await {
-            let answer = answer.unwrap();
-            assert!(matches!(answer.status, 200 | 429), "{}", answer.summary());
-            passed += usize::from(answer.status == 200);
-        }
+    for answer in join_all((0..1_000).map(|_| stack.get_as(&ada, "/exact"))).await {
+        let answer = answer.unwrap();
+        assert!(matches!(answer.status, 200 | 429), "{}", answer.summary());
+        passed += usize::from(answer.status == 200);
     }
     assert_eq!(passed, 300);
     assert_eq!(stack.get_as(&grace, "/exact").await.unwrap().status, 200, "on her own");

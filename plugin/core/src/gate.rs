@@ -388,6 +388,7 @@ impl Passage {
     ) -> Result<Step, Refusal> {
         let gate = Rc::clone(&self.gate);
         let Ok(Policy::Authenticated(rules)) = &gate.policy else { return Err(unasked()) };
+        self.look_again_at_failures(&rules.limits, moment)?;
         let issuer = issuer_of(&token, rules)?;
         // The token may have expired while it waited.
         let window = token.check(issuer, &rules.validity, moment.now)?;
@@ -421,6 +422,7 @@ impl Passage {
                 Some(failure)
             }
         };
+        self.look_again_at_failures(&rules.limits, moment)?;
         let issuer = issuer_of(&token, rules)?;
         // The token may have expired while it waited.
         let window = token.check(issuer, &rules.validity, moment.now)?;

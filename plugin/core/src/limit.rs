@@ -13,6 +13,7 @@ use std::rc::Rc;
 use crate::{
     identity::Identity,
     worker::{Moment, Worker},
+    zone::Zone,
 };
 
 pub mod address;
@@ -25,6 +26,7 @@ pub mod key;
 pub mod lease;
 pub mod pace;
 pub mod rule;
+mod seed;
 mod shared;
 mod tally;
 mod verdict;
@@ -126,6 +128,21 @@ pub struct Local {
     pub tally: Tally,
 }
 
+impl Local {
+    /// What a worker knows that has just begun; nobody can guess `chance`.
+    #[must_use]
+    pub fn with_chance(chance: u64) -> Self {
+        Self { memory: Memory::with_chance(chance), ..Self::default() }
+    }
+
+    /// To be called from time to time.
+    pub fn tend(&mut self, zone: Option<&dyn Zone>) {
+        if zone.is_some_and(|zone| self.memory.tend(zone)) {
+            self.tally.trouble(Trouble::Lost, 1);
+        }
+    }
+}
+
 impl Budgets {
     /// A request arrives.
     #[must_use]
@@ -139,6 +156,16 @@ impl Budgets {
             Cost::FailedToken => Price::Units(1),
             Cost::Request | Cost::Tokens => Price::Free,
         });
+    }
+
+    /// The request has waited, and its token is about to be looked at: others from the same
+    /// address may have failed since it arrived.
+    #[must_use]
+    pub fn look_at_failed_tokens(&self, moment: &mut Moment<'_>) -> Verdict {
+        self.pay(&mut moment.counters(), |rule| match rule.cost {
+            Cost::FailedToken => Price::Look,
+            Cost::Request | Cost::Tokens => Price::Free,
+        })
     }
 
     /// Sets `tokens` aside for a call that will use about so many. If a rule does not have them,

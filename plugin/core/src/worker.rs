@@ -40,6 +40,16 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// One that has just begun. Nobody outside may be able to guess `chance`.
+    #[must_use]
+    pub fn with_chance(chance: u64) -> Self {
+        Self {
+            limits: limit::Local::with_chance(chance),
+            leases: Leases::with_chance(chance),
+            ..Self::default()
+        }
+    }
+
     /// A seat for a request that waits, if one is free. Dropping it frees it.
     #[must_use]
     pub fn seat(&self) -> Option<Rc<()>> {

@@ -137,6 +137,27 @@ fn failed_tokens_close_the_door_for_their_address_before_any_signature_is_verifi
 }
 
 #[test]
+fn tokens_that_wait_for_keys_fail_one_after_the_other() {
+    for host in HOSTS {
+        let issuer = Issuer::new(ISSUER);
+        issuer.delay(300);
+        let limit = json!({"name": "failed", "key": "ip", "amount": 5, "cost": "failed_token"});
+        let mut node = node(host, &issuer, json!([rule(limit)])).start();
+        let ada = token(&issuer, &node, "ada");
+        let forged = format!("{}AAAA", ada.get(..ada.len() - 4).unwrap());
+        let sent: Vec<_> =
+            (0..50).map(|n| node.begin(n % 2, Request::get("/user").bearer(&forged))).collect();
+        node.advance(5_000);
+        let with = |code| {
+            let code_of = |id| node.outcome(id).and_then(Outcome::code);
+            sent.iter().filter(|id| code_of(**id) == Some(code)).count()
+        };
+        let (failed, stopped) = (with(Code::SignatureInvalid), with(Code::LimitExceeded));
+        assert_eq!((failed, stopped), (5, 45), "{host:?}");
+    }
+}
+
+#[test]
 fn an_ipv6_household_is_one_caller() {
     for host in HOSTS {
         let configuration = per_address(json!({"amount": 3}));
@@ -208,6 +229,29 @@ fn counters_that_the_zone_loses_are_noticed() {
     assert_eq!(admitted(&mut node, &ada, 20), 10, "nobody can know");
     node.advance(1_000);
     assert!(node.take_logs().iter().any(|line| line.text.contains("\"trouble\":\"lost\"")));
+}
+
+#[test]
+fn no_window_has_an_edge_at_which_a_budget_could_be_spent_twice() {
+    const MINUTE_MS: u64 = 60_000;
+    for host in HOSTS {
+        for before_ms in [1, 500, 30_000, 59_999] {
+            let issuer = Issuer::new(ISSUER);
+            let limits = json!([rule(json!({"amount": 60, "per": "minute"}))]);
+            let mut node = node(host, &issuer, limits).start();
+            let edge_ms = node.now_ms().next_multiple_of(MINUTE_MS) + MINUTE_MS;
+            node.jump_to(edge_ms - before_ms);
+            let ada = token(&issuer, &node, "ada");
+            assert_eq!(admitted(&mut node, &ada, 80), 60, "{host:?}: {before_ms}");
+            // Fetching the keys took a moment, too.
+            node.advance(before_ms.saturating_sub(100) % 1_000);
+            assert!(admitted(&mut node, &ada, 80) <= 1, "{host:?}: {before_ms}");
+            let since_s = before_ms / 1_000;
+            node.advance(since_s * 1_000);
+            let back = admitted(&mut node, &ada, 80) as u64;
+            assert!((since_s.saturating_sub(1)..=since_s + 1).contains(&back), "{host:?}: {back}");
+        }
+    }
 }
 
 #[test]

@@ -62,6 +62,17 @@ impl Passage {
         Ok(())
     }
 
+    /// The request has waited: where its address has sent too many bad tokens meanwhile, its own is
+    /// not looked at.
+    pub(super) fn look_again_at_failures(
+        &self,
+        limits: &Limits,
+        moment: &mut Moment<'_>,
+    ) -> Result<(), Refusal> {
+        let verdict = limits.before(self.head.source).look_at_failed_tokens(moment);
+        verdict.refusal(limits.families()).map_or(Ok(()), Err)
+    }
+
     /// What a decision comes to. Where the token was refused, whoever sent it is told from others by
     /// where it came from.
     pub(super) fn conclude(

@@ -75,6 +75,7 @@ impl Passage {
     ) -> Result<Step, Refusal> {
         let gate = Rc::clone(&self.gate);
         let Ok(Policy::Authenticated(rules)) = &gate.policy else { return Err(unavailable()) };
+        self.look_again_at_failures(&rules.limits, moment)?;
         self.introspect(rules, Some(since), moment)
     }
 

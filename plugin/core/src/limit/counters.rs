@@ -6,6 +6,7 @@ use super::{
     key::Key,
     lease::Leases,
     rule::RuleId,
+    seed::Seed,
     tally::{Tally, Trouble},
 };
 use crate::{
@@ -31,6 +32,9 @@ const WITHOUT_END: u32 = 16_384;
 /// What a worker remembers of the counters, so that it notices when the zone loses some.
 #[derive(Default)]
 pub(super) struct Memory {
+    /// The node's seed, if it has none.
+    chance: u64,
+    seed: Option<Seed>,
     buckets: Vec<Seen>,
 }
 
@@ -87,7 +91,8 @@ impl Counters<'_> {
     pub(super) fn find(&mut self, key: &Key) -> Result<Found, Fault> {
         let zone = self.zone.ok_or(Fault::NoZone)?;
         let buckets = buckets(zone.size_bytes());
-        let number = u32::try_from(key.hash() >> 32).unwrap_or_default() & (buckets - 1);
+        let seed = self.memory.seed(zone).ok_or(Fault::NotWritten)?;
+        let number = seed.bucket(key.hash(), buckets);
         for kind in KINDS {
             let name = Name::of(kind, number);
             let cell = zone.read(name.as_str());
@@ -159,6 +164,30 @@ impl Found {
 }
 
 impl Memory {
+    /// One whose `chance` nobody can guess.
+    pub(super) fn with_chance(chance: u64) -> Self {
+        Self { chance, ..Self::default() }
+    }
+
+    /// The node's seed.
+    fn seed(&mut self, zone: &dyn Zone) -> Option<Seed> {
+        if self.seed.is_none() {
+            self.seed = Seed::of(zone, self.chance);
+        }
+        self.seed
+    }
+
+    /// Looks after the node's seed, so that the zone finds it last used when it needs room, and so
+    /// that workers agree again when the zone has lost it. Says whether this worker had another.
+    pub(super) fn tend(&mut self, zone: &dyn Zone) -> bool {
+        let Some(known) = self.seed else { return false };
+        let Some(found) = Seed::of(zone, known.number()).filter(|found| *found != known) else {
+            return false;
+        };
+        *self = Self { seed: Some(found), ..Self::with_chance(self.chance) };
+        true
+    }
+
     /// Whether the bucket is not the one that this worker wrote to, although budgets in that one
     /// were not whole. It is told once.
     fn misses(&mut self, number: u32, bucket: Option<&Bucket>, now: UnixTime) -> bool {

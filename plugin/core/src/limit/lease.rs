@@ -12,15 +12,20 @@
 mod cell;
 mod news;
 mod node;
+mod place;
+mod terms;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use kombi_spec::lease::{LeaseAnswer, LeaseReport, MAX_HOLDINGS, Share};
 
+use super::seed::Seed;
 use crate::{time::UnixTime, zone::Zone};
 use cell::Cell;
 pub use news::{LeaseCounts, News};
 use node::Node;
+use terms::Name;
+pub use terms::{Quota, Taken, Terms};
 
 /// How often a cell is tried that others keep changing.
 const ATTEMPTS: usize = 16;
@@ -34,61 +39,15 @@ const REST: Duration = Duration::from_millis(200);
 /// How long an answer may take before the report is held to be lost.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What a shared rule says of one caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
-    /// Units that the quota gains per period; at least 1.
-    pub amount: u64,
-    /// The period; at least one second.
-    pub period: Duration,
-    /// Units that the quota holds at most; at least 1.
-    pub burst: u64,
-    /// How long the node goes on without word from the exchange, which is how long a lease lives.
-    pub grace: Duration,
-}
-
-impl Terms {
-    /// Units that a node may admit on its own account until it hears of the quota: half a
-    /// hundredth, so that three nodes stay below two hundredths; of small quotas a few.
-    #[must_use]
-    pub fn guess(&self) -> u64 {
-        let size = self.burst;
-        (size / 200).max((size / 10).clamp(1, 5))
-    }
-
-    fn period_ms(&self) -> u64 {
-        millis(self.period)
-    }
-}
-
-/// Whom a quota is for.
-#[derive(Debug, Clone, Copy)]
-pub struct Quota<'a> {
-    /// The rule's name.
-    pub rule: &'a str,
-    /// The caller, as the rule tells callers apart.
-    pub key: &'a [u8],
-    /// What the rule says of them.
-    pub terms: Terms,
-}
-
-/// Whether units were taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
-    /// They were.
-    Granted {
-        /// What is left of the quota, as far as this node knows.
-        left: u64,
-    },
-    /// There are not that many; try again after this long.
-    Exhausted(Duration),
-    /// Nothing is known: no zone, or no word from the exchange for longer than the rule's grace.
-    Unknown,
-}
-
 /// The leases that one worker knows of.
 #[derive(Default)]
 pub struct Leases {
+    /// The node's seed, if it has none.
+    chance: u64,
+    /// What decides where cells lie.
+    places: Option<Seed>,
+    /// Cells that made room for others since this was asked last.
+    displaced: u64,
     active: BTreeMap<Name, Active>,
     /// The last quota that was reported about; the next report begins after it.
     turn: Option<Name>,
@@ -98,19 +57,6 @@ pub struct Leases {
     seed: String,
     counts: LeaseCounts,
     silent: bool,
-}
-
-/// Rule and key of a quota.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Name {
-    rule: String,
-    key: Vec<u8>,
-}
-
-impl Quota<'_> {
-    fn name(&self) -> Name {
-        Name { rule: self.rule.to_owned(), key: self.key.to_owned() }
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -127,6 +73,31 @@ pub struct Sent {
 }
 
 impl Leases {
+    /// The leases of a worker that has just begun; nobody can guess `chance`.
+    #[must_use]
+    pub fn with_chance(chance: u64) -> Self {
+        Self { chance, ..Self::default() }
+    }
+
+    /// Looks after the node's seed; to be called from time to time.
+    pub fn tend(&mut self, zone: Option<&dyn Zone>) {
+        let known = zone.zip(self.places);
+        // Where there is another, leases that lie elsewhere end by themselves.
+        self.places = known.and_then(|(zone, known)| Seed::of(zone, known.number()));
+    }
+
+    /// How many quotas made room for others since this was asked last.
+    pub(super) fn take_displaced(&mut self) -> u64 {
+        std::mem::take(&mut self.displaced)
+    }
+
+    fn places(&mut self, zone: &dyn Zone) -> Option<Seed> {
+        if self.places.is_none() {
+            self.places = Seed::of(zone, self.chance);
+        }
+        self.places
+    }
+
     /// Takes `cost` units of `quota`; of none, says whether there is one.
     pub fn take(
         &mut self,
@@ -135,16 +106,19 @@ impl Leases {
         zone: Option<&dyn Zone>,
         now: UnixTime,
     ) -> Taken {
-        let Some(zone) = zone else { return Taken::Unknown };
+        let Some((zone, seed)) = zone.and_then(|zone| Some((zone, self.places(zone)?))) else {
+            return Taken::Unknown;
+        };
         let name = quota.name();
-        self.note(&name, quota.terms, now);
         for _ in 0..ATTEMPTS {
-            let Some((mut cell, place)) = Cell::find(zone, &name, now) else {
-                return Taken::Unknown;
-            };
+            let known = Cell::known(zone, seed, &name).map(|(cell, place)| (cell, place, false));
+            let found = known.or_else(|| Cell::begin(zone, seed, &name, now));
+            let Some((mut cell, place, displaces)) = found else { return Taken::NoRoom };
             let silent = || Node::read(zone).is_some_and(|node| node.is_silent(&quota.terms, now));
             let taken = cell.take(cost, &quota.terms, now, silent);
             if cell.write(zone, &name, place).is_ok() {
+                self.note(&name, quota.terms, now);
+                self.displaced += u64::from(displaces);
                 return taken;
             }
         }
@@ -152,36 +126,25 @@ impl Leases {
     }
 
     /// Gives back `cost` units that were taken for a request that did not go on.
-    pub fn give_back(
-        &mut self,
-        quota: Quota<'_>,
-        cost: u64,
-        zone: Option<&dyn Zone>,
-        now: UnixTime,
-    ) {
-        let Some(zone) = zone else { return };
-        let name = quota.name();
-        for _ in 0..ATTEMPTS {
-            let Some((mut cell, place)) = Cell::find(zone, &name, now) else {
-                return;
-            };
-            cell.used = cell.used.saturating_sub(cost);
-            if cell.write(zone, &name, place).is_ok() {
-                return;
-            }
-        }
+    pub fn give_back(&mut self, quota: Quota<'_>, cost: u64, zone: Option<&dyn Zone>) {
+        self.change(quota, zone, |cell| cell.used = cell.used.saturating_sub(cost));
     }
 
     /// Takes `cost` units whether there are that many or not: they were used already.
     pub fn charge(&mut self, quota: Quota<'_>, cost: u64, zone: Option<&dyn Zone>, now: UnixTime) {
-        let Some(zone) = zone else { return };
+        // Whoever comes to pay has taken before, or looked; if not, there is a cell from here on.
+        self.take(quota, 0, zone, now);
+        self.change(quota, zone, |cell| cell.charge(cost));
+    }
+
+    fn change(&mut self, quota: Quota<'_>, zone: Option<&dyn Zone>, change: impl Fn(&mut Cell)) {
+        let Some((zone, seed)) = zone.and_then(|zone| Some((zone, self.places(zone)?))) else {
+            return;
+        };
         let name = quota.name();
-        self.note(&name, quota.terms, now);
         for _ in 0..ATTEMPTS {
-            let Some((mut cell, place)) = Cell::find(zone, &name, now) else {
-                return;
-            };
-            cell.charge(cost);
+            let Some((mut cell, place)) = Cell::known(zone, seed, &name) else { return };
+            change(&mut cell);
             if cell.write(zone, &name, place).is_ok() {
                 return;
             }
@@ -203,6 +166,7 @@ impl Leases {
         now: UnixTime,
     ) -> Option<(LeaseReport, Sent)> {
         let zone = zone?;
+        let seed = self.places(zone)?;
         let waits = |sent_at: UnixTime| now >= sent_at && now.since(sent_at) < PATIENCE;
         if self.active.is_empty() || self.under_way.is_some_and(waits) {
             return None;
@@ -214,7 +178,11 @@ impl Leases {
                 break;
             }
             self.turn = Some(name.clone());
-            let Some((mut cell, place)) = Cell::find(zone, &name, now) else { continue };
+            let Some((mut cell, place)) = Cell::known(zone, seed, &name) else {
+                // It made room for another.
+                self.active.remove(&name);
+                continue;
+            };
             let idle = now.since(active.wanted_at) > active.terms.grace;
             if idle && cell.is_settled(now) {
                 self.active.remove(&name);
@@ -239,13 +207,13 @@ impl Leases {
     /// What was `sent` was answered.
     pub fn answered(&mut self, sent: &Sent, answer: &LeaseAnswer, zone: Option<&dyn Zone>) {
         self.under_way = None;
-        let Some(zone) = zone else { return };
+        let Some((zone, seed)) = zone.zip(self.places) else { return };
         Node::heard(zone, &answer.memory);
         for (name, terms) in &sent.quotas {
             let about =
                 |share: &&Share| share.rule == name.rule && fingerprint(&name.key) == share.key;
             if let Some(share) = answer.shares.iter().find(about) {
-                heed(zone, name, terms, share, sent.at);
+                heed(zone, seed, name, terms, share, sent.at);
             }
         }
     }
@@ -273,9 +241,9 @@ impl Leases {
     }
 }
 
-fn heed(zone: &dyn Zone, name: &Name, terms: &Terms, share: &Share, sent_at: UnixTime) {
+fn heed(zone: &dyn Zone, seed: Seed, name: &Name, terms: &Terms, share: &Share, sent_at: UnixTime) {
     for _ in 0..ATTEMPTS {
-        let Some((mut cell, place)) = Cell::find(zone, name, sent_at) else { return };
+        let Some((mut cell, place)) = Cell::known(zone, seed, name) else { return };
         if !cell.heed(share, terms, sent_at) || cell.write(zone, name, place).is_ok() {
             return;
         }

@@ -9,13 +9,15 @@ use super::{
     lease::{Quota, Taken, Terms},
     pace::UsedUp,
     rule::{OnError, Rule, Scope},
+    tally::Trouble,
 };
 
 /// One budget of a caller that several nodes share.
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
-    /// None, if there is nothing to tell the caller by.
-    key: Option<Key>,
+    /// The caller's key after the rule's id, as the exchange knows rules by their names alone; none,
+    /// if there is nothing to tell the caller by.
+    key: Option<Box<[u8]>>,
     pub(super) budget: Budget,
     terms: Terms,
 }
@@ -41,7 +43,8 @@ impl Shared {
             burst: budget.pace.burst(),
             grace,
         };
-        Some(Self { key: key.cloned(), budget: budget.clone(), terms })
+        let key = key.map(|key| [&budget.id.0.to_le_bytes(), key.bytes()].concat().into());
+        Some(Self { key, budget: budget.clone(), terms })
     }
 
     pub(super) const fn rule(&self) -> &Rc<Rule> {
@@ -61,10 +64,16 @@ impl Shared {
             Price::Units(units) => units,
         };
         let Some(quota) = self.quota() else { return Some(Drawn::Uncounted(Fault::NoKey)) };
-        let Counters { leases, zone, now, .. } = counters;
-        Some(match leases.take(quota, units, *zone, *now) {
+        let Counters { leases, zone, now, tally, .. } = counters;
+        let taken = leases.take(quota, units, *zone, *now);
+        let displaced = leases.take_displaced();
+        if displaced > 0 {
+            tally.trouble(Trouble::Displaced, displaced);
+        }
+        Some(match taken {
             Taken::Granted { left } => Drawn::Taken { left },
             Taken::Exhausted(wait) => Drawn::UsedUp(UsedUp { wait }),
+            Taken::NoRoom => Drawn::Uncounted(Fault::NoRoom),
             Taken::Unknown if zone.is_none() => Drawn::Uncounted(Fault::NoZone),
             Taken::Unknown => Drawn::Uncounted(Fault::NoWord),
         })
@@ -80,12 +89,12 @@ impl Shared {
     /// Gives back what `price` says.
     pub(super) fn give_back(&self, counters: &mut Counters<'_>, price: &impl Fn(&Rule) -> Price) {
         if let (Price::Units(units), Some(quota)) = (price(self.rule()), self.quota()) {
-            counters.leases.give_back(quota, units, counters.zone, counters.now);
+            counters.leases.give_back(quota, units, counters.zone);
         }
     }
 
     fn quota(&self) -> Option<Quota<'_>> {
-        let key = self.key.as_ref()?.bytes();
+        let key = self.key.as_deref()?;
         Some(Quota { rule: &self.rule().name, key, terms: self.terms })
     }
 }

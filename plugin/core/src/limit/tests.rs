@@ -100,6 +100,8 @@ fn users_whose_names_collide_under_crc32_have_budgets_of_their_own() {
     }
     // Even where all cells of the zone are one, nobody is counted as somebody else.
     let mut node = Node::new(1);
+    // The worker has met its zone before.
+    assert_eq!(node.admitted(&limits, &user("eve"), 1), 1);
     node.zone.collide = true;
     assert_eq!(node.admitted(&limits, &user("ada"), 10), 5);
     let others = node.admitted(&limits, &user("bob"), 10);

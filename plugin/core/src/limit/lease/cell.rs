@@ -1,26 +1,23 @@
 //! A node's part of one quota, in the zone.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    time::Duration,
-};
+use std::time::Duration;
 
 use kombi_spec::lease::{Holding, MAX_UNITS, Share};
 
-use super::{Name, Taken, Terms, fingerprint, millis};
-use crate::{
-    time::UnixTime,
-    zone::{Mark, NotWritten, Zone},
-};
+use super::{Name, Taken, Terms, fingerprint, millis, place::Need};
+use crate::time::UnixTime;
 
-/// How many names are tried for a cell, where other cells lie.
-const PLACES: u8 = 4;
+/// Begins every cell.
+const MAGIC: [u8; 4] = *b"KoS1";
 
 /// When to try again where units are left but not here: at the next tick there may be.
 const SOON_MS: u64 = 250;
 
 /// How much more than what is used at the present rate a node asks for, in quarters.
 const QUARTERS: u64 = 5;
+
+/// Of a quota that was not reported about for longer, no worker knows any more.
+const FORGOTTEN_MS: Ms = 60_000;
 
 type Ms = u64;
 
@@ -52,40 +49,25 @@ pub(super) struct Cell {
     rate: u64,
 }
 
-/// Where a cell lies, to write it again.
-pub(super) struct Place {
-    at: String,
-    mark: Mark,
-}
-
 impl Cell {
-    /// The cell for `rule` and `key`; a new one if there is none, and none if all its places are
-    /// taken by others.
-    pub(super) fn find(zone: &dyn Zone, name: &Name, now: UnixTime) -> Option<(Self, Place)> {
-        let mut hasher = DefaultHasher::new();
-        name.hash(&mut hasher);
-        let hash = hasher.finish();
-        for place in 0..PLACES {
-            let at = format!("kombi_gate:lease:{place}:{hash:016x}");
-            let Some(found) = zone.read(&at) else {
-                // Two leases have different numbers because one begins after the other.
-                let cell = Self { lease: now.as_millis(), ..Self::default() };
-                return Some((cell, Place { at, mark: Mark::default() }));
-            };
-            if let Some(cell) = Self::decode(&found.value, name) {
-                return Some((cell, Place { at, mark: found.mark }));
-            }
-        }
-        None
+    /// A cell of a quota that the node begins to use. Two leases have different numbers because one
+    /// begins after the other.
+    pub(super) fn new(now: UnixTime) -> Self {
+        Self { lease: now.as_millis(), ..Self::default() }
     }
 
-    pub(super) fn write(
-        &self,
-        zone: &dyn Zone,
-        name: &Name,
-        place: Place,
-    ) -> Result<(), NotWritten> {
-        zone.write(&place.at, &self.encode(name), place.mark)
+    /// How much it is needed; none, if too much to make room. A quota that is used up is: whoever
+    /// used it up must not be new again.
+    pub(super) fn need(&self, now: UnixTime) -> Option<Need> {
+        let now_ms = now.as_millis();
+        let forgotten = now_ms > self.reported_at.saturating_add(FORGOTTEN_MS);
+        if now_ms < self.barred_until || self.unused(now) > 0 {
+            None
+        } else if self.reported_at > 0 && (forgotten || self.is_settled(now)) {
+            Some(Need::Over)
+        } else {
+            (self.granted == 0 && self.used == self.guessed).then_some(Need::New)
+        }
     }
 
     /// Takes `cost` units; `silent` says whether the exchange has been for too long.
@@ -221,7 +203,8 @@ impl Cell {
         used.saturating_add(terms.guess()).min(terms.burst)
     }
 
-    fn encode(&self, name: &Name) -> Vec<u8> {
+    /// [`MAGIC`], the numbers in this order, the rule's name, a zero byte, and the key.
+    pub(super) fn encode(&self, name: &Name) -> Vec<u8> {
         let numbers = [
             self.lease,
             self.seq,
@@ -242,26 +225,22 @@ impl Cell {
             self.tried_then,
             self.rate,
         ];
-        let mut bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
         bytes.extend(name.rule.as_bytes());
         bytes.push(0);
         bytes.extend(&name.key);
         bytes
     }
 
-    /// Reads a cell that was written for `name`; `None` if it is another's.
-    fn decode(bytes: &[u8], name: &Name) -> Option<Self> {
-        let (numbers, found) = bytes.split_at_checked(18 * 8)?;
-        // A rule's name has no such byte in it.
-        let key = found.strip_prefix(name.rule.as_bytes())?.strip_prefix(&[0])?;
-        if key != name.key {
-            return None;
-        }
+    /// Reads a cell, and whose it is; `None` if it is none.
+    pub(super) fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (numbers, owner) = bytes.strip_prefix(&MAGIC)?.split_at_checked(18 * 8)?;
         let mut numbers = numbers
             .chunks_exact(8)
             .map_while(|chunk| chunk.try_into().ok().map(u64::from_le_bytes));
         let mut next = || numbers.next();
-        Some(Self {
+        let cell = Self {
             lease: next()?,
             seq: next()?,
             granted: next()?,
@@ -280,6 +259,7 @@ impl Cell {
             tried: next()?,
             tried_then: next()?,
             rate: next()?,
-        })
+        };
+        Some((cell, owner))
     }
 }

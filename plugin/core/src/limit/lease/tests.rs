@@ -126,7 +126,7 @@ fn what_is_given_back_can_be_taken_again() {
     gate.take(1, 0);
     gate.answer(&granting(&gate.report(0).unwrap(), 4, 0));
     assert_eq!(gate.admitted(9, 1), 3);
-    gate.leases.borrow_mut().give_back(quota(), 2, Some(&gate.zone), after(1));
+    gate.leases.borrow_mut().give_back(quota(), 2, Some(&gate.zone));
     assert_eq!(gate.admitted(9, 1), 2);
 }
 
@@ -226,7 +226,7 @@ fn quotas_whose_cells_collide_are_kept_apart() {
     gate.take(1, 0);
     gate.leases.borrow_mut().take(other, 1, Some(&gate.zone), after(0));
     // One's cell lies in the place of the other's, as if both had one CRC.
-    let cells = gate.zone.names();
+    let cells = names_of_cells(&gate.zone);
     let cell = gate.zone.read(&cells[1]).unwrap();
     gate.zone.put(&cells[0], &cell.value);
     let mut leases = gate.leases.borrow_mut();
@@ -237,7 +237,59 @@ fn quotas_whose_cells_collide_are_kept_apart() {
     // The one whose cell is gone guesses anew, and the other goes on.
     let mut both = [admitted(quota()), admitted(other)];
     both.sort();
-    assert_eq!((both, gate.zone.names().len()), ([4, 5], 3));
+    assert_eq!((both, names_of_cells(&gate.zone).len()), ([4, 5], 3));
+}
+
+fn names_of_cells(zone: &TestZone) -> Vec<String> {
+    zone.names().into_iter().filter(|name| name.starts_with("lease")).collect()
+}
+
+#[test]
+fn a_flood_of_callers_is_bounded_and_has_no_quota_forgotten_that_is_held_or_used_up() {
+    let gate = Gate::default();
+    let held = Quota { rule: "held", ..quota() };
+    gate.leases.borrow_mut().take(held, 1, Some(&gate.zone), after(0));
+    gate.take(1, 0);
+    let report = gate.report(0).unwrap();
+    let mut answer = granting(&report, 50, 100);
+    let used_up = answer.shares.iter_mut().find(|share| share.rule == quota().rule).unwrap();
+    (used_up.granted, used_up.left, used_up.retry_after_ms) = (5, 0, 86_000);
+    gate.answer(&answer);
+    assert_eq!(gate.admitted(100, 1), 4);
+    for n in 0..100_000 {
+        let address = format!("10.{n}");
+        let quota = Quota { key: address.as_bytes(), ..quota() };
+        let taken = gate.leases.borrow_mut().take(quota, 1, Some(&gate.zone), after(2));
+        assert!(matches!(taken, Taken::Granted { .. }), "{n}: {taken:?}");
+    }
+    assert!(names_of_cells(&gate.zone).len() <= 4 * 4_096);
+    let mut leases = gate.leases.borrow_mut();
+    assert!(leases.take_displaced() > 50_000);
+    assert!(leases.active.len() <= MOST_QUOTAS);
+    let zone = Some(&gate.zone as &dyn Zone);
+    assert!(matches!(leases.take(quota(), 1, zone, after(3)), Taken::Exhausted(_)));
+    assert_eq!(leases.take(held, 1, zone, after(3)), Taken::Granted { left: 148 });
+}
+
+#[test]
+fn where_every_place_is_needed_there_is_no_room() {
+    let gate = Gate::default();
+    let mut leases = gate.leases.borrow_mut();
+    let zone = Some(&gate.zone as &dyn Zone);
+    leases.take(quota(), 1, zone, after(0));
+    let (report, sent) = leases.report(zone, after(0)).unwrap();
+    leases.answered(&sent, &granting(&report, 50, 0), zone);
+    let [name] = names_of_cells(&gate.zone).try_into().unwrap();
+    let needed = gate.zone.read(&name).unwrap().value;
+    for kind in ["leasea", "leaseb", "leasec", "leased"] {
+        for number in 0..4_096 {
+            gate.zone.put(&format!("{kind}{number:04x}"), &needed);
+        }
+    }
+    let other = Quota { key: b"user:2", ..quota() };
+    assert_eq!(leases.take(other, 1, zone, after(1)), Taken::NoRoom);
+    // When their leases are over, and nobody has reported for long, there is.
+    assert!(matches!(leases.take(other, 1, zone, after(70_000)), Taken::Granted { .. }));
 }
 
 #[test]
