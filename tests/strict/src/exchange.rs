@@ -110,12 +110,12 @@ impl Peers for Exchange {
     }
 }
 
-/// The question that the filter asks.
+/// Checks that `call` is one of the gate itself for `POST path`, as the real exchange would.
 ///
 /// # Panics
-/// If the contract (`kombi_spec::introspection`) is broken.
-fn read(call: &Call) -> IntrospectionRequest {
-    assert_eq!((call.method(), call.path()), ("POST", PATH));
+/// If it is not.
+pub fn check(call: &Call, path: &str) {
+    assert_eq!((call.method(), call.path()), ("POST", path));
     assert_eq!((call.target.as_str(), call.authority(), call.tls()), (ADDRESS, ADDRESS, false));
     assert_eq!(call.headers.text("content-type"), Some("application/json"));
     let assertion = call.headers.text(header::ASSERTION).unwrap_or_default();
@@ -132,9 +132,17 @@ fn read(call: &Call) -> IntrospectionRequest {
         Err(error) => panic!("the assertion is refused: {error}"),
     };
     assert_eq!(claims.sub, SUBJECT);
-    assert_eq!((claims.htm.as_deref(), claims.htp.as_deref()), (Some("POST"), Some(PATH)));
+    assert_eq!((claims.htm.as_deref(), claims.htp.as_deref()), (Some("POST"), Some(path)));
     let now_s = call.made_at_ms / 1000;
     assert!(claims.iat <= now_s && now_s < claims.exp, "{claims:?} at {now_s}");
+}
+
+/// The question that the filter asks.
+///
+/// # Panics
+/// If the contract (`kombi_spec::introspection`) is broken.
+fn read(call: &Call) -> IntrospectionRequest {
+    check(call, PATH);
     match serde_json::from_slice(&call.body) {
         Ok(question) => question,
         Err(error) => panic!("the question is not one: {error}"),
