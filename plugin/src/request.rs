@@ -406,9 +406,7 @@ impl HttpContext for Request {
     fn on_http_response_headers(&mut self, _header_count: usize, _end_of_stream: bool) -> Action {
         let mut state = self.state.borrow_mut();
         if let Some(passage) = state.passage.as_ref().filter(|_| state.passes) {
-            for (name, value) in passage.limit_headers() {
-                host::set_response_header(name, &value);
-            }
+            passage.each_limit_header(host::set_response_header);
         }
         if let Some(passage) = state.watching() {
             let status = host::response_header(":status");

@@ -3,7 +3,9 @@
 
 use std::rc::{Rc, Weak};
 
-use crate::{gate::Gate, identity::Identity, step::SetHeader, time::UnixTime, token::Window};
+use crate::{
+    gate::Gate, identity::Identity, limit::Budgets, step::SetHeader, time::UnixTime, token::Window,
+};
 
 /// The leave of one token to pass one gate. What it says came out of the full judgement of an
 /// earlier request; of that, only the dates and the method could come out otherwise next time, and
@@ -19,19 +21,28 @@ pub struct Admission {
     pub identity: Identity,
     /// What the upstream is told of that.
     pub headers: Rc<[SetHeader]>,
+    /// What they draw on, if that is the same wherever they call from.
+    pub budgets: Option<Rc<Budgets>>,
 }
 
 impl Admission {
     /// The admission of `identity` to `gate`, for as long as `window` says and, if the method
     /// mattered, for this `method` only.
     #[must_use]
-    pub fn new(gate: &Rc<Gate>, method: Option<&str>, window: Window, identity: Identity) -> Self {
+    pub fn new(
+        gate: &Rc<Gate>,
+        method: Option<&str>,
+        window: Window,
+        identity: Identity,
+        budgets: Option<Rc<Budgets>>,
+    ) -> Self {
         Self {
             gate: Rc::downgrade(gate),
             method: method.map(Box::from),
             window,
             headers: identity.headers().into(),
             identity,
+            budgets,
         }
     }
 
@@ -48,6 +59,6 @@ impl Admission {
     pub fn weight(&self) -> usize {
         // An identity says what its headers say, and a little more.
         let headers: usize = self.headers.iter().map(|header| header.value.len() + 64).sum();
-        headers * 3 + 512
+        headers * 3 + 512 + self.budgets.as_ref().map_or(0, |budgets| budgets.weight())
     }
 }

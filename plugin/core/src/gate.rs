@@ -480,7 +480,8 @@ impl Passage {
             return shadowed(rules, identity.headers().into(), refusal);
         }
         let method = rules.demands.depend_on_method().then_some(method);
-        let admission = Rc::new(Admission::new(&self.gate, method, window, identity));
+        let budgets = rules.limits.after_anywhere(&identity);
+        let admission = Rc::new(Admission::new(&self.gate, method, window, identity, budgets));
         let presented = credentials::presented(&self.head)?;
         moment.worker.tokens.admit(presented.bytes(), Rc::clone(&admission));
         self.proceed(rules, &admission, moment)
@@ -493,8 +494,13 @@ impl Passage {
         admission: &Admission,
         moment: &mut Moment<'_>,
     ) -> Result<Step, Refusal> {
-        let caller = Caller { identity: Some(&admission.identity), source: self.head.source };
-        if let Err(refusal) = self.draw_on(rules.limits.after(&caller), &rules.limits, moment) {
+        let budgets = match &admission.budgets {
+            Some(budgets) => Rc::clone(budgets),
+            None => rules
+                .limits
+                .after(&Caller { identity: Some(&admission.identity), source: self.head.source }),
+        };
+        if let Err(refusal) = self.draw_on(budgets, &rules.limits, moment) {
             let refusal = refusal.about(&admission.identity.subject);
             return shadowed(rules, Rc::clone(&admission.headers), refusal);
         }

@@ -50,6 +50,8 @@ pub struct Limits {
     before: Vec<Group>,
     after: Vec<Group>,
     families: Families,
+    /// What no rule gives.
+    no_budgets: Rc<Budgets>,
 }
 
 /// Rules that tell callers apart by the same parts: their budgets lie together.
@@ -94,30 +96,46 @@ impl Limits {
     /// anything else.
     #[must_use]
     pub fn need_source(&self, public: bool) -> bool {
-        let by_source = |group: &Group| group.parts.contains(&Part::Source);
-        !self.before.is_empty() || self.after.iter().any(|group| public || by_source(group))
+        !self.before.is_empty() || self.after.iter().any(|group| public || group.is_by_source())
     }
 
     /// The budgets of whoever calls from `source`, before the token is looked at.
     #[must_use]
-    pub fn before(&self, source: Option<Source>) -> Budgets {
-        bind(&self.before, &Caller { identity: None, source })
+    pub fn before(&self, source: Option<Source>) -> Rc<Budgets> {
+        self.bind(&self.before, &Caller { identity: None, source })
     }
 
     /// The budgets of a caller who may pass.
     #[must_use]
-    pub fn after(&self, caller: &Caller<'_>) -> Budgets {
-        bind(&self.after, caller)
+    pub fn after(&self, caller: &Caller<'_>) -> Rc<Budgets> {
+        self.bind(&self.after, caller)
+    }
+
+    /// The budgets of `identity`, if they are the same wherever it calls from.
+    #[must_use]
+    pub fn after_anywhere(&self, identity: &Identity) -> Option<Rc<Budgets>> {
+        let by_source = self.after.iter().any(Group::is_by_source);
+        let caller = Caller { identity: Some(identity), source: None };
+        (!by_source).then(|| self.after(&caller))
+    }
+
+    fn bind(&self, groups: &[Group], caller: &Caller<'_>) -> Rc<Budgets> {
+        if groups.is_empty() {
+            return Rc::clone(&self.no_budgets);
+        }
+        let plan = caller.identity.and_then(|identity: &Identity| identity.plan.as_deref());
+        let mut budgets = Budgets::default();
+        for Group { parts, rules } in groups {
+            budgets.add(Key::of(parts, caller), rules, plan);
+        }
+        Rc::new(budgets)
     }
 }
 
-fn bind(groups: &[Group], caller: &Caller<'_>) -> Budgets {
-    let plan = caller.identity.and_then(|identity: &Identity| identity.plan.as_deref());
-    let mut budgets = Budgets::default();
-    for Group { parts, rules } in groups {
-        budgets.add(Key::of(parts, caller), rules, plan);
+impl Group {
+    fn is_by_source(&self) -> bool {
+        self.parts.contains(&Part::Source)
     }
-    budgets
 }
 
 /// What one worker knows of the counters of its node.

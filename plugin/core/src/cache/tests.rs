@@ -149,7 +149,7 @@ fn memory_is_bounded_in_bytes_too() {
 /// The admission of a user to `gate`, for the seconds in `window`.
 fn admission(gate: &Rc<Gate>, method: Option<&str>, window: std::ops::Range<u64>) -> Rc<Admission> {
     let window = Window::new(at(window.start), at(window.end));
-    Rc::new(Admission::new(gate, method, window, Identity::default()))
+    Rc::new(Admission::new(gate, method, window, Identity::default(), None))
 }
 
 #[test]

@@ -6,10 +6,7 @@ use kombi_spec::code::Code;
 
 use super::{Passage, Policy};
 use crate::{
-    limit::{
-        Budgets, Limits, Standing,
-        headers::{Header, headers},
-    },
+    limit::{Budgets, Limits, Standing, headers},
     refusal::Refusal,
     step::Step,
     worker::Moment,
@@ -22,28 +19,28 @@ pub(super) struct Limited {
     /// What a rule in a dry run would have refused it with.
     pub(super) would_refuse: Option<Refusal>,
     /// What it drew on last.
-    budgets: Rc<Budgets>,
+    budgets: Option<Rc<Budgets>>,
 }
 
 impl Passage {
-    /// The headers that tell the client how its budgets stand, for the response.
-    #[must_use]
-    pub fn limit_headers(&self) -> Vec<Header> {
+    /// Calls `tell` with the name and the value of each header that tells the client how its budgets
+    /// stand, for the response.
+    pub fn each_limit_header(&self, tell: impl FnMut(&'static str, &str)) {
         let families = self.gate.policy.as_ref().map(|policy| policy.limits().families());
-        headers(&self.limited.standings, families.unwrap_or_default())
+        headers::each(&self.limited.standings, families.unwrap_or_default(), tell);
     }
 
-    /// The budgets of the caller: whoever knows how many tokens of an AI model a request costs sets
+    /// The budgets of the caller, if there are limits: whoever knows how many tokens of an AI model a request costs sets
     /// them aside there.
     #[must_use]
-    pub fn budgets(&self) -> &Rc<Budgets> {
-        &self.limited.budgets
+    pub const fn budgets(&self) -> Option<&Rc<Budgets>> {
+        self.limited.budgets.as_ref()
     }
 
     /// Takes what the request costs from `budgets`, or refuses it.
     pub(super) fn draw_on(
         &mut self,
-        budgets: Budgets,
+        budgets: Rc<Budgets>,
         limits: &Limits,
         moment: &mut Moment<'_>,
     ) -> Result<(), Refusal> {
@@ -58,7 +55,7 @@ impl Passage {
             self.limited.would_refuse.get_or_insert(refusal);
         }
         self.limited.standings.append(&mut verdict.standings);
-        self.limited.budgets = Rc::new(budgets);
+        self.limited.budgets = Some(budgets);
         Ok(())
     }
 

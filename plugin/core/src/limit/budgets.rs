@@ -97,6 +97,14 @@ impl Budgets {
         }
     }
 
+    /// About how much memory this takes, in bytes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let keyed = self.keyed.iter().map(|keyed| 192 + keyed.budgets.len() * size_of::<Budget>());
+        let shared = self.shared.len() * (128 + size_of::<Shared>());
+        keyed.sum::<usize>() + shared
+    }
+
     /// Whether no rule applies.
     #[must_use]
     pub fn is_empty(&self) -> bool {

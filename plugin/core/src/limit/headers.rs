@@ -19,6 +19,8 @@ pub struct Families {
     pub kong: bool,
 }
 
+const NO_FAMILIES: Families = Families { ietf: false, kong: false };
+
 impl Default for Families {
     fn default() -> Self {
         Self { ietf: true, kong: true }
@@ -32,22 +34,31 @@ pub type Header = (&'static str, String);
 #[must_use]
 pub fn headers(standings: &[Standing], families: Families) -> Vec<Header> {
     let mut headers = Vec::new();
-    if standings.is_empty() {
-        return headers;
+    each(standings, families, |name, value| headers.push((name, value.to_owned())));
+    headers
+}
+
+/// Calls `tell` with the name and the value of each of these headers. Every response has them, so
+/// all of them are made in one piece of memory.
+pub fn each(standings: &[Standing], families: Families, mut tell: impl FnMut(&'static str, &str)) {
+    if standings.is_empty() || families == NO_FAMILIES {
+        return;
     }
+    let mut value = String::with_capacity(128);
     if families.ietf {
-        let (mut policies, mut limits) = (String::with_capacity(64), String::with_capacity(64));
-        for standing in standings {
-            push_policy(&mut policies, standing);
-            push_limit(&mut limits, standing);
-        }
-        headers.push(("ratelimit-policy", policies));
-        headers.push(("ratelimit", limits));
+        standings.iter().for_each(|standing| push_policy(&mut value, standing));
+        tell("ratelimit-policy", &value);
+        value.clear();
+        standings.iter().for_each(|standing| push_limit(&mut value, standing));
+        tell("ratelimit", &value);
     }
     if families.kong {
-        push_kong(&mut headers, standings);
+        tell_as_kong(standings, |name, number| {
+            value.clear();
+            push_number(&mut value, number);
+            tell(name, &value);
+        });
     }
-    headers
 }
 
 /// A quota policy item (section 3.1).
@@ -87,20 +98,20 @@ fn push_name(list: &mut String, rule: &Rule) {
     list.push('"');
 }
 
-fn push_kong(headers: &mut Vec<Header>, standings: &[Standing]) {
+fn tell_as_kong(standings: &[Standing], mut tell: impl FnMut(&'static str, u64)) {
     let requests = || standings.iter().filter(|standing| standing.rule.cost != Cost::Tokens);
     for period in [Period::Second, Period::Minute, Period::Hour, Period::Day, Period::Month] {
         let same = requests().filter(|standing| standing.pace.period() == period);
         if let Some(standing) = same.min_by_key(|standing| standing.left) {
             let (limit, remaining) = kong_names(period);
-            headers.push((limit, number(standing.pace.amount())));
-            headers.push((remaining, number(standing.left)));
+            tell(limit, standing.pace.amount());
+            tell(remaining, standing.left);
         }
     }
     if let Some(nearest) = requests().min_by_key(|standing| standing.left) {
-        headers.push(("ratelimit-limit", number(nearest.pace.amount())));
-        headers.push(("ratelimit-remaining", number(nearest.left)));
-        headers.push(("ratelimit-reset", number(whole_seconds(nearest.resets_after))));
+        tell("ratelimit-limit", nearest.pace.amount());
+        tell("ratelimit-remaining", nearest.left);
+        tell("ratelimit-reset", whole_seconds(nearest.resets_after));
     }
 }
 
@@ -120,25 +131,21 @@ pub fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
-fn number(number: u64) -> String {
-    let mut text = String::with_capacity(10);
-    push_number(&mut text, number);
-    text
-}
-
-/// Every response has a few of these; formatting them by `std` costs five times as much.
+/// Every response has a few of these; formatting them by `std` costs several times as much.
 fn push_number(text: &mut String, mut number: u64) {
-    let mut digits = ['0'; 20];
-    let mut count = 0;
+    let mut digits = [b'0'; 20];
+    let mut start = digits.len();
     for place in digits.iter_mut().rev() {
-        *place = char::from(b'0' + u8::try_from(number % 10).unwrap_or_default());
+        *place = b'0' + u8::try_from(number % 10).unwrap_or_default();
         number /= 10;
-        count += 1;
+        start -= 1;
         if number == 0 {
             break;
         }
     }
-    text.extend(digits.iter().skip(20 - count));
+    let digits = digits.get(start..).unwrap_or_default();
+    // All of it is ASCII.
+    text.push_str(str::from_utf8(digits).unwrap_or_default());
 }
 
 #[cfg(test)]

@@ -114,11 +114,11 @@ pub struct Counts {
 impl Tally {
     /// The rule called `name` has decided.
     pub(super) fn decided(&mut self, name: &str, outcome: Outcome) {
-        if !self.outcomes.contains_key(name) {
-            self.outcomes.insert(name.into(), BTreeMap::new());
-        }
-        if let Some(outcomes) = self.outcomes.get_mut(name) {
-            *outcomes.entry(outcome).or_default() += 1;
+        match self.outcomes.get_mut(name) {
+            Some(outcomes) => *outcomes.entry(outcome).or_default() += 1,
+            None => {
+                self.outcomes.insert(name.into(), BTreeMap::from([(outcome, 1)]));
+            }
         }
     }
 

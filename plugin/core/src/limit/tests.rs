@@ -264,7 +264,7 @@ fn tokens_are_set_aside_and_settled() {
     let limits = limits(vec![tokens]);
     let mut node = Node::new(1);
     let ada = user("ada");
-    let budgets = Rc::new(limits.after(&Caller { identity: Some(&ada), source: None }));
+    let budgets = limits.after(&Caller { identity: Some(&ada), source: None });
     let left = |node: &mut Node| {
         let verdict = node.with(0, |moment| budgets.admit(moment));
         verdict.standings.first().unwrap().left
@@ -279,4 +279,21 @@ fn tokens_are_set_aside_and_settled() {
     let reserved = node.with(0, |moment| budgets.reserve(100, moment)).unwrap();
     node.with(0, |moment| reserved.settle(1_500, moment));
     assert!(!node.with(0, |moment| budgets.admit(moment)).admits(), "used is used");
+}
+
+#[test]
+fn only_budgets_that_are_the_same_everywhere_are_kept_for_a_user() {
+    let ada = user("ada");
+    let by_user = rule("r", &[Part::Subject], per_hour(3));
+    let by_both = rule("s", &[Part::Subject, Part::Source], per_hour(3));
+    let kept = limits(vec![by_user.clone()]).after_anywhere(&ada);
+    let mut node = Node::new(1);
+    let admitted = |node: &mut Node| {
+        let kept = kept.as_ref().unwrap();
+        (0..5).filter(|_| node.with(0, |moment| kept.admit(moment)).admits()).count()
+    };
+    assert_eq!(admitted(&mut node), 3);
+    // They are those that the rule gives anew.
+    assert_eq!(node.admitted(&limits(vec![by_user.clone()]), &ada, 5), 0);
+    assert!(limits(vec![by_user, by_both]).after_anywhere(&ada).is_none());
 }

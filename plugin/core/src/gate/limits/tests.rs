@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     gate::Gate,
-    limit::address::Source,
+    limit::{address::Source, headers::Header},
     refusal::Reply,
     request::{Fields, Head},
     time::UnixTime,
@@ -65,7 +65,8 @@ fn what_is_allowed_passes_and_what_is_not_is_told_when_to_come_back() {
     let mut node = Node::new(&json!({"access": "public", "limits": limited(&json!({}))}));
     let (passage, step) = node.ask("192.0.2.7", &[]);
     assert!(matches!(step, Step::Forward(_)), "{step:?}");
-    let told = passage.limit_headers();
+    let mut told = Vec::new();
+    passage.each_limit_header(|name, value| told.push((name, value.to_owned())));
     assert_eq!(value(&told, "ratelimit"), Some("\"r\";r=1;t=30"));
     assert_eq!(value(&told, "x-ratelimit-remaining-minute"), Some("1"));
     assert!(matches!(node.ask("192.0.2.7", &[]).1, Step::Forward(_)));
