@@ -71,6 +71,12 @@ impl Artifacts {
     }
 }
 
+/// Builds the gRPC client, which is a server as well.
+pub fn grpc() -> Result<PathBuf> {
+    let _lock = lock()?;
+    go("grpc")
+}
+
 /// Held, it keeps every other build waiting.
 fn lock() -> Result<File> {
     let target = target();
@@ -143,7 +149,7 @@ fn rust(what: &str, package: &str, args: &[&str]) -> Result<PathBuf> {
     Ok(folder.join(triple).join("release"))
 }
 
-/// Builds one of the Go parts.
+/// Builds one of the Go parts: the folder `what` below `tests`.
 fn go(what: &str) -> Result<PathBuf> {
     if output(Command::new("go").arg("version")).is_err() {
         bail!("Go is missing: install Go 1.26 or newer from https://go.dev/dl");

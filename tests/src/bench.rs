@@ -116,6 +116,7 @@ async fn measure_on(
         routes: &routes,
         native: &native,
         workers: 1,
+        http2: false,
         ports: Ports::choose(None)?,
         trusted: None,
     };

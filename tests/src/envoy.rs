@@ -128,6 +128,9 @@ fn translate(service: &Service, route: &Route, path: &str, filters: &HttpFilters
             "string_match": {"safe_regex": {"regex": route.methods.join("|")}},
         }]);
     }
+    if route.speaks_grpc() {
+        matched["grpc"] = json!({});
+    }
     let mut action = action(service);
     if route.strip_path {
         action["regex_rewrite"] =
@@ -219,6 +222,19 @@ services:
         let names: Vec<_> = clusters.iter().map(|c| c["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["127.0.0.1:9100", "id.example:443", "s"]);
         assert!(clusters[1]["transport_socket"].is_object());
+    }
+
+    #[test]
+    fn a_grpc_service_is_reached_over_http_2_and_its_routes_take_nothing_else() {
+        let file = "_format_version: '3.0'\nservices: [{name: s, url: 'grpc://a:1', routes: \
+                    [{name: r, protocols: [grpc], paths: [/p.S/M], strip_path: false}]}]";
+        let bootstrap = translated_with(file, &[]);
+        let routes = bootstrap.pointer(&format!("{MANAGER}/{ROUTES}")).unwrap();
+        assert_eq!(routes[0]["match"], json!({"prefix": "/p.S/M", "grpc": {}}));
+        let cluster = &bootstrap["static_resources"]["clusters"][0];
+        assert!(cluster["typed_extension_protocol_options"].is_object(), "{cluster}");
+        let other = &translated()["static_resources"]["clusters"][1];
+        assert!(other["typed_extension_protocol_options"].is_null(), "{other}");
     }
 
     #[test]

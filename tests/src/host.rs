@@ -86,6 +86,8 @@ pub struct Setup<'a> {
     pub native: &'a [NativeFilter],
     /// How many workers share the load.
     pub workers: u16,
+    /// Whether clients speak HTTP/2 without TLS, as gRPC does here. Envoy finds out by itself.
+    pub http2: bool,
     /// Where to listen.
     pub ports: Ports,
     /// Whose certificates are trusted, in PEM; the machine's own authorities by default.
@@ -188,6 +190,12 @@ impl Gateway {
     }
 }
 
+/// Kong's `proxy_listen`.
+fn proxy_listen(setup: Setup<'_>) -> String {
+    let http2 = if setup.http2 { " http2" } else { "" };
+    format!("127.0.0.1:{}{http2}, 127.0.0.1:{}", setup.ports.proxy, setup.ports.second_pass)
+}
+
 /// `kong/kong.conf` and what differs from run to run. Later lines win.
 fn kong_conf(overrides: &[(&str, String)]) -> Result<String> {
     let mut conf = std::fs::read_to_string(artifacts::source().join("kong/kong.conf"))?;
@@ -195,11 +203,6 @@ fn kong_conf(overrides: &[(&str, String)]) -> Result<String> {
         conf.push_str(&format!("{name} = {value}\n"));
     }
     Ok(conf)
-}
-
-/// Kong's `proxy_listen`.
-fn proxy_listen(ports: Ports) -> String {
-    format!("127.0.0.1:{}, 127.0.0.1:{}", ports.proxy, ports.second_pass)
 }
 
 /// `kong/waiting-room.conf` on its port of this run.

@@ -78,7 +78,14 @@ impl Nodes {
             let ports = Ports::choose(None)?;
             let routes = routes(&backend, &issuer, &installed, ports, plan);
             let own = RunDir::new()?;
-            let setup = Setup { routes: &routes, native: &[], workers: 2, ports, trusted: None };
+            let setup = Setup {
+                routes: &routes,
+                native: &[],
+                workers: 2,
+                http2: false,
+                ports,
+                trusted: None,
+            };
             let gateway = Gateway::start(kind, artifacts, setup, &own).await;
             gateways.push(Some(gateway.map_err(|error| anyhow!("{error:#}\n{}", own.logs()))?));
             runs.push(own);

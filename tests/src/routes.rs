@@ -76,6 +76,9 @@ pub struct Route {
     /// All if there are none.
     #[serde(default)]
     pub methods: Vec<String>,
+    /// What its clients speak; HTTP if there are none.
+    #[serde(default)]
+    pub protocols: Vec<Protocol>,
     /// Whether the matched prefix is taken off; Kong's default.
     #[serde(default = "yes")]
     pub strip_path: bool,
@@ -122,6 +125,24 @@ impl TryFrom<String> for SecondPass {
 
 fn yes() -> bool {
     true
+}
+
+/// What the clients of a route speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP, with TLS or without.
+    Http,
+    /// gRPC, without TLS.
+    Grpc,
+}
+
+impl Route {
+    /// Whether gRPC is what its clients speak.
+    #[must_use]
+    pub fn speaks_grpc(&self) -> bool {
+        self.protocols.contains(&Protocol::Grpc)
+    }
 }
 
 /// A plugin and its configuration.

@@ -184,7 +184,8 @@ impl Stack {
             false => None,
             true => Some(Exchange::start(installed, &run).await?),
         };
-        let setup = Setup { routes: &routes, native: &[], workers: 2, ports, trusted };
+        let setup =
+            Setup { routes: &routes, native: &[], workers: 2, http2: false, ports, trusted };
         let gateway = Gateway::start(kind, artifacts, setup, &run).await?;
         let client = answer::client()?;
         Ok(Self { gateway, exchange, providers, instances, issuer, _backend: backend, client, run })

@@ -51,6 +51,13 @@ fn cluster(name: &str, url: &str, connect_timeout_ms: u64, trusted: &Path) -> Re
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(&host, port)}}]}],
         },
     });
+    if url.starts_with("grpc:") {
+        let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+        cluster["typed_extension_protocol_options"] = json!({options: {
+            "@type": format!("type.googleapis.com/{options}"),
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }});
+    }
     if url.starts_with("https:") {
         cluster["transport_socket"] = json!({
             "name": "envoy.transport_sockets.tls",

@@ -47,7 +47,7 @@ impl Docker {
             ("declarative_config", "/etc/kong/kong.yml".to_owned()),
             ("wasm_filters_path", "/filters".to_owned()),
             ("nginx_http_include", "/etc/kong/waiting-room.conf".to_owned()),
-            ("proxy_listen", proxy_listen(setup.ports)),
+            ("proxy_listen", proxy_listen(setup)),
             ("status_listen", format!("127.0.0.1:{}", setup.ports.status)),
             ("nginx_worker_processes", setup.workers.to_string()),
             ("proxy_error_log", "/dev/stderr".to_owned()),

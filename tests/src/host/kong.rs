@@ -42,7 +42,7 @@ impl Kong {
             ("declarative_config", text(&declaration)),
             ("wasm_filters_path", text(&artifacts.filters)),
             ("nginx_http_include", text(&waiting_room)),
-            ("proxy_listen", proxy_listen(setup.ports)),
+            ("proxy_listen", proxy_listen(setup)),
             ("status_listen", format!("127.0.0.1:{}", setup.ports.status)),
             ("nginx_worker_processes", setup.workers.to_string()),
         ];
