@@ -10,6 +10,7 @@ use self::{
     filters::HttpFilters,
 };
 use crate::{
+    artifacts,
     host::Ports,
     routes::{Declaration, Route, Service},
 };
@@ -62,6 +63,7 @@ pub fn bootstrap(
     }
     Ok(json!({
         "admin": {"address": address("127.0.0.1", ports.status)},
+        "stats_config": {"stats_tags": labels()?},
         "static_resources": {
             "listeners": listeners,
             "clusters": clusters(declaration, trusted.unwrap_or(Path::new(AUTHORITIES)))?,
@@ -94,6 +96,14 @@ fn router(plain: bool) -> Value {
             "suppress_envoy_headers": plain,
         },
     })
+}
+
+/// How Envoy finds the labels in the names of the filter's metrics: as Kong does.
+fn labels() -> Result<Vec<Value>> {
+    let meta = artifacts::meta()?;
+    let patterns = meta["metrics"]["label_patterns"].as_array().cloned().unwrap_or_default();
+    let tag = |label: &Value| json!({"tag_name": label["label"], "regex": label["pattern"]});
+    Ok(patterns.iter().map(tag).collect())
 }
 
 /// The routes in the order in which Kong looks at them: regular expressions first, then the

@@ -123,7 +123,7 @@ impl Ports {
 /// A running gateway. Dropped, it is stopped.
 pub struct Gateway {
     kind: HostKind,
-    port: u16,
+    ports: Ports,
     host: Host,
 }
 
@@ -150,7 +150,7 @@ impl Gateway {
             }
             HostKind::Envoy => Host::Envoy(envoy::Envoy::start(artifacts, setup, run).await?),
         };
-        Ok(Self { kind, port: setup.ports.proxy, host })
+        Ok(Self { kind, ports: setup.ports, host })
     }
 
     /// The gateway's first process; the others are its children.
@@ -174,7 +174,7 @@ impl Gateway {
     /// The port for clients.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.ports.proxy
     }
 
     /// What it runs on.
@@ -186,7 +186,17 @@ impl Gateway {
     /// The URL for clients, without a slash at its end.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.ports.proxy)
+    }
+
+    /// Where its metrics are, in the text format that Prometheus reads.
+    #[must_use]
+    pub fn metrics_url(&self) -> String {
+        let path = match self.kind {
+            HostKind::Kong | HostKind::Docker => "metrics",
+            HostKind::Envoy => "stats/prometheus",
+        };
+        format!("http://127.0.0.1:{}/{path}", self.ports.status)
     }
 }
 

@@ -19,6 +19,17 @@ pub struct Declaration {
     format_version: String,
     /// The upstreams.
     pub services: Vec<Service>,
+    /// What runs on every route, on Kong.
+    #[serde(default)]
+    plugins: Vec<GlobalPlugin>,
+}
+
+/// A plugin on every route. Kong's prometheus is the one that may be: it shows the filter's metrics,
+/// which Envoy does by itself.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GlobalPlugin {
+    name: String,
 }
 
 /// An upstream and the routes that lead to it.
@@ -162,6 +173,9 @@ impl Declaration {
             serde_yaml_ng::from_str(rendered).context("kong/kong.yml is not understood")?;
         if declaration.format_version != "3.0" {
             bail!("expected _format_version \"3.0\", found {:?}", declaration.format_version);
+        }
+        if let Some(other) = declaration.plugins.iter().find(|p| p.name != "prometheus") {
+            bail!("expected prometheus on all routes and no other plugin, found {}", other.name);
         }
         for (_, route) in declaration.routes() {
             if route.paths.is_empty() != route.expression.is_some() {
@@ -334,5 +348,10 @@ services:
         let file = "_format_version: '3.0'\nservices: [{name: s, url: 'http://a:1', tls_verify: \
                     true, routes: []}]";
         assert!(Declaration::parse(file).is_err());
+        for (plugin, understood) in [("prometheus", true), ("cors", false)] {
+            let file =
+                format!("_format_version: '3.0'\nservices: []\nplugins: [{{name: {plugin}}}]");
+            assert_eq!(Declaration::parse(&file).is_ok(), understood, "{plugin}");
+        }
     }
 }

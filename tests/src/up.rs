@@ -54,6 +54,7 @@ async fn announce(stack: &Stack) -> Result<()> {
     let instance = stack.instances.first().context("the homelab runs")?;
     println!("\nKombiSphere runs, on {}.\n", stack.gateway.kind());
     println!("  gateway      {gateway}");
+    println!("  metrics      {}", stack.gateway.metrics_url());
     println!("  issuer       {}", stack.issuer.url());
     println!("  KombiStack   {} (the instance {})", instance.url(), instance.id());
     println!("\nTokens, good for an hour:\n");
