@@ -16,6 +16,7 @@ pub mod host;
 pub mod issuer;
 pub mod kombistack;
 pub mod limits;
+pub mod log;
 pub mod metrics;
 pub mod nodes;
 pub mod port;

@@ -55,6 +55,12 @@ impl RunDir {
     /// The last lines of every log, for the person who must find out what went wrong.
     #[must_use]
     pub fn logs(&self) -> String {
+        self.log_files().iter().map(|path| tail(path)).collect()
+    }
+
+    /// Every log so far.
+    #[must_use]
+    pub fn log_files(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = [self.path.clone(), self.path.join("kong/logs")]
             .iter()
             .filter_map(|folder| fs::read_dir(folder).ok())
@@ -63,7 +69,7 @@ impl RunDir {
             .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
             .collect();
         files.sort();
-        files.iter().map(|path| tail(path)).collect()
+        files
     }
 }
 

@@ -238,6 +238,17 @@ impl Stack {
     pub fn logs(&self) -> String {
         self.run.logs()
     }
+
+    /// Everything that any part has logged so far.
+    pub fn whole_logs(&self) -> Result<String> {
+        let mut whole = String::new();
+        for file in self.run.log_files() {
+            let content =
+                std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            whole.push_str(&String::from_utf8_lossy(&content));
+        }
+        Ok(whole)
+    }
 }
 
 impl Drop for Stack {
