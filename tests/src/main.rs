@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use stack::{bench, demo, host::HostKind, limits, stack::Options, up};
+use stack::{bench, demo, flood, host::HostKind, limits, stack::Options, up};
 
 /// The KombiSphere gateway with everything around it, on this machine.
 #[derive(Parser)]
@@ -28,6 +28,9 @@ enum Command {
     /// Shows a limit that several gateways share, under more requests than it allows, and says
     /// whether it held.
     Limits(limits::Settings),
+    /// Floods the gateway with made-up tokens, and says whether the issuer and everybody with a good
+    /// token were left alone.
+    Flood(flood::Settings),
 }
 
 // One thread for everything: the system ends a process with the thread that started it.
@@ -39,6 +42,7 @@ async fn main() -> ExitCode {
         Command::Up => up::run(options).await.map(|()| true),
         Command::Bench(settings) => bench::run(settings, options.host).await.map(|()| true),
         Command::Limits(settings) => limits::run(settings, options.host).await,
+        Command::Flood(settings) => flood::run(settings, options).await,
         Command::Demo => demo::run(options).await,
     };
     match outcome {
