@@ -7,6 +7,7 @@ use std::{
 };
 
 use kombi_gate_core::{
+    ai::tally::Tally,
     cache::CacheCounts,
     introspect::VerdictCounts,
     keys::KeyCounts,
@@ -129,6 +130,25 @@ pub(crate) fn limits(counts: &Counts) {
     }
     for (trouble, count) in &counts.troubles {
         Metric::counter("limit_troubles_total", &[("trouble", trouble.as_str())]).add(*count);
+    }
+}
+
+/// How calls of models ended, what they used, and whether the ledger was told.
+pub(crate) fn models(tally: &Tally) {
+    for ((provider, end, source), count) in &tally.calls {
+        let labels = [("provider", provider.as_str()), ("end", *end), ("source", *source)];
+        Metric::counter("ai_calls_total", &labels).add(*count);
+    }
+    for ((provider, kind), count) in &tally.tokens {
+        let labels = [("provider", provider.as_str()), ("kind", *kind)];
+        Metric::counter("ai_tokens_total", &labels).add(*count);
+    }
+    for (result, count) in
+        [("ok", tally.told), ("failed", tally.failed), ("dropped", tally.dropped)]
+    {
+        if count > 0 {
+            Metric::counter("ai_settlements_total", &[("result", result)]).add(count);
+        }
     }
 }
 

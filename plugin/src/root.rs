@@ -135,13 +135,9 @@ impl Root {
     /// Tells the ledger what has ended.
     fn settle(&mut self, gate: &Gate) {
         let Some(exchange) = gate.ledger() else { return };
-        let (call, dropped) = worker::with_moment(|moment| {
-            let call = moment.worker.outbox.send(exchange, moment.zone, moment.now);
-            (call, moment.worker.outbox.take_dropped())
+        let call = worker::with_moment(|moment| {
+            moment.worker.outbox.send(exchange, moment.zone, moment.now)
         });
-        if dropped > 0 {
-            log::usage_dropped(dropped);
-        }
         match call.as_ref().map(host::dispatch) {
             Some(Ok(token)) => {
                 self.calls.insert(token, Caller::Ledger);

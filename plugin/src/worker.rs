@@ -43,19 +43,23 @@ pub(crate) fn take_waiting() -> Vec<Rc<RefCell<State>>> {
 
 /// Publishes what happened in this worker since the last time.
 pub(crate) fn publish() {
-    let (keys, tokens, verdicts, leases, limits, ages) = with_moment(|moment| {
-        let Worker { keys, tokens, verdicts, leases, limits, .. } = &mut *moment.worker;
+    let (keys, tokens, verdicts, leases, limits, models, ages) = with_moment(|moment| {
+        let Worker { keys, tokens, verdicts, leases, limits, outbox, .. } = &mut *moment.worker;
         let ages: Vec<_> =
             keys.ages(moment.now).map(|(issuer, age)| (issuer.to_owned(), age)).collect();
         let (verdicts, leases) = (verdicts.take_counts(), leases.take_counts());
-        let limits = limits.tally.take();
-        (keys.take_counts(), tokens.take_counts(), verdicts, leases, limits, ages)
+        let (limits, models) = (limits.tally.take(), outbox.take_tally());
+        (keys.take_counts(), tokens.take_counts(), verdicts, leases, limits, models, ages)
     });
     meter::keys(keys);
     meter::tokens(tokens);
     meter::verdicts(verdicts);
     meter::leases(leases);
     meter::limits(&limits);
+    meter::models(&models);
+    if models.dropped > 0 {
+        log::usage_dropped(models.dropped);
+    }
     for trouble in limits.news {
         log::limit_trouble(trouble);
     }

@@ -15,6 +15,7 @@ mod outcome;
 mod reading;
 mod service;
 mod size;
+pub mod tally;
 pub mod usage;
 
 use models::Models;

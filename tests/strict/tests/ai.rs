@@ -206,6 +206,12 @@ fn a_stream_is_reserved_sent_on_and_settled_with_the_providers_numbers() {
         assert_eq!(traces, 1, "the gateway's log has it, too");
         gateway.node.advance(60_000);
         assert_eq!(gateway.ledger.settled().len(), 1, "once");
+        let prefix = if host == Host::Kong { "" } else { "kombi_gate_" };
+        let metric = |name: &str| gateway.node.metric(&format!("{prefix}{name}"));
+        let ended = r#"ai_calls_total_provider="openai"_end="completed"_source="provider""#;
+        assert_eq!(metric(ended), Some(1));
+        assert_eq!(metric(r#"ai_tokens_total_provider="openai"_kind="output""#), Some(4));
+        assert_eq!(metric(r#"ai_settlements_total_result="ok""#), Some(1));
     }
 }
 

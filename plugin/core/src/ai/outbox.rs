@@ -9,6 +9,7 @@ use std::{collections::VecDeque, time::Duration};
 use kombi_spec::usage::settle::{self, MAX_SETTLEMENTS, SettleRequest, Settlement};
 use serde::{Deserialize, Serialize};
 
+use super::tally::Tally;
 use crate::{
     exchange::Exchange,
     step::{HttpCall, HttpOutcome},
@@ -46,7 +47,7 @@ pub struct Outbox {
     next_slot: usize,
     searched_at: Option<UnixTime>,
     search_from: usize,
-    dropped: u64,
+    tally: Tally,
 }
 
 #[derive(Debug)]
@@ -67,8 +68,9 @@ struct Copy {
 impl Outbox {
     /// One more settlement.
     pub fn put(&mut self, settlement: Settlement, zone: Option<&dyn Zone>, now: UnixTime) {
+        self.tally.add(&settlement);
         if self.waiting.len() >= MOST {
-            self.dropped = self.dropped.saturating_add(1);
+            self.tally.dropped = self.tally.dropped.saturating_add(1);
             return;
         }
         let slot = zone.and_then(|zone| self.copy(&settlement, zone, now));
@@ -87,9 +89,9 @@ impl Outbox {
         self.waiting.is_empty()
     }
 
-    /// How many were dropped since the last time, because too many waited.
-    pub fn take_dropped(&mut self) -> u64 {
-        std::mem::take(&mut self.dropped)
+    /// What happened since the last time.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
     }
 
     /// The call that brings the next ones to `exchange`, if it is time.
@@ -133,6 +135,7 @@ impl Outbox {
                     }
                 }
                 (self.sent, self.pause) = (0, None);
+                self.tally.told = self.tally.told.saturating_add(1);
                 return Ok(());
             }
             HttpOutcome::Answer { status, .. } => format!("status {status}"),
@@ -144,6 +147,7 @@ impl Outbox {
 
     fn failed(&mut self, now: UnixTime) {
         self.sent = 0;
+        self.tally.failed = self.tally.failed.saturating_add(1);
         let pause = match self.pause {
             Some((_, pause)) => pause.saturating_mul(2).min(LONGEST_PAUSE),
             None => FIRST_PAUSE,

@@ -155,5 +155,36 @@ fn memory_is_bounded_and_what_it_cannot_take_is_counted() {
     for n in 0..MOST + 3 {
         outbox.put(settlement(&n.to_string()), None, at(0));
     }
-    assert_eq!((outbox.len(), outbox.take_dropped(), outbox.take_dropped()), (MOST, 3, 0));
+    assert_eq!((outbox.len(), outbox.take_tally().dropped), (MOST, 3));
+    assert_eq!(outbox.take_tally(), Tally::default());
+}
+
+#[test]
+fn calls_and_tokens_are_counted_by_provider() {
+    let mut outbox = Outbox::default();
+    let cut = Settlement {
+        usage: Tokens { input: 3, output: 4, ..Tokens::default() },
+        usage_source: UsageSource::EstimatedAbort,
+        end_reason: EndReason::ClientLeft,
+        ..settlement("b")
+    };
+    outbox.put(settlement("a"), None, at(0));
+    outbox.put(cut, None, at(0));
+    outbox.send(&exchange(), None, at(1)).unwrap();
+    outbox.sent(HttpOutcome::Failure("timeout".to_owned()), None, at(2)).unwrap_err();
+    outbox.send(&exchange(), None, at(5_000)).unwrap();
+    outbox.sent(ok(), None, at(5_001)).unwrap();
+    let openai = || "openai".to_owned();
+    let tally = Tally {
+        calls: [
+            ((openai(), "completed", "provider"), 1),
+            ((openai(), "client_left", "estimated_abort"), 1),
+        ]
+        .into(),
+        tokens: [((openai(), "input"), 10), ((openai(), "output"), 4)].into(),
+        told: 1,
+        failed: 1,
+        dropped: 0,
+    };
+    assert_eq!(outbox.take_tally(), tally);
 }
