@@ -8,6 +8,7 @@ pub mod ask;
 pub mod conversation;
 mod estimate;
 mod events;
+pub mod health;
 mod lexer;
 pub mod models;
 pub mod outbox;

@@ -234,6 +234,7 @@ impl Passage {
             _ => {}
         }
         let settlement = self.conversation.take()?.end(moment.now)?;
+        moment.worker.health.note(&settlement, moment.now);
         let trace = self.gate.ledger()?.trace(&settlement);
         moment.worker.outbox.put(settlement, moment.zone, moment.now);
         trace
@@ -320,7 +321,8 @@ impl Passage {
             Refusal::new(Code::ConfigurationInvalid, "this route leads to no models")
         })?;
         let body = body.ok_or_else(ai::ask::too_large)?;
-        let prepared = conversation.read(ai, rules.exchange.as_deref(), body, moment.now)?;
+        let (exchange, health) = (rules.exchange.as_deref(), &moment.worker.health);
+        let prepared = conversation.read(ai, exchange, health, body, moment.now)?;
         let step = match prepared.then {
             Then::Reserve(call) => Step::Call(call),
             Then::Send(departure) => depart(departure),

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use crate::{
-    ai::outbox::Outbox,
+    ai::{health::Health, outbox::Outbox},
     cache::{Recalled, TokenCache},
     config::KeyTerms,
     fetch::{FetchError, Fetched},
@@ -35,6 +35,8 @@ pub struct Worker {
     pub limits: limit::Local,
     /// What the ledger is still to be told.
     pub outbox: Outbox,
+    /// Which providers of models fail.
+    pub health: Health,
     /// Every request that waits for keys holds a copy.
     seats: Rc<()>,
 }

@@ -15,6 +15,7 @@ use super::{
     Rules,
     answer::Passes,
     ask::{Ask, Edits},
+    health::Health,
     models::Allowed,
     outcome::{ATTEMPT, Sent},
     service::Service,
@@ -158,11 +159,13 @@ impl Conversation {
         &mut self,
         rules: &Rules,
         exchange: Option<&Exchange>,
+        health: &Health,
         body: &[u8],
         now: UnixTime,
     ) -> Result<Prepared, Refusal> {
         let ask = Ask::read(self.endpoint, body)?;
-        let allowed = rules.models.find(&ask.model, self.call.plan.as_deref())?;
+        let avoids = |provider: &str, model: &str| health.avoids(provider, model, now);
+        let allowed = rules.models.find_but(&ask.model, self.call.plan.as_deref(), avoids)?;
         let edits = ask.edits(allowed.model);
         let sent = Box::new(Sent::new(self.call(&ask, &allowed), &ask, rules.ledger, now));
         if !rules.ledger {

@@ -21,6 +21,8 @@ pub(crate) struct Entry {
     pub(crate) aliases: Vec<String>,
     /// Who has it.
     pub(crate) target: Target,
+    /// Who else has it, or one like it: asked in this order where the ones before have failed.
+    pub(crate) fallbacks: Vec<Target>,
 }
 
 /// A model at a provider.
@@ -104,14 +106,34 @@ impl Models {
     /// One that does not exist and one that the plan does not allow look the same, as they do at
     /// OpenAI.
     pub fn find<'a>(&'a self, asked: &'a str, plan: Option<&str>) -> Result<Allowed<'a>, Refusal> {
+        self.find_but(asked, plan, |_, _| false)
+    }
+
+    /// The same, at the first provider that `avoids` does not speak against for its model; at the
+    /// first of all if there is none.
+    pub(super) fn find_but<'a>(
+        &'a self,
+        asked: &'a str,
+        plan: Option<&str>,
+        avoids: impl Fn(&str, &str) -> bool,
+    ) -> Result<Allowed<'a>, Refusal> {
         let terms = self.terms(plan)?;
         let entry = self
             .entry(asked)
             .filter(|entry| is_name(asked) && terms.is_none_or(|plan| plan.allows(entry, asked)))
             .ok_or_else(|| unknown(asked))?;
+        let there = |target: &'a Target| {
+            let model = target.model.as_deref().unwrap_or(entry.name_of(asked));
+            (target.provider.as_str(), model)
+        };
+        let first = there(&entry.target);
+        let (provider, model) = std::iter::once(first)
+            .chain(entry.fallbacks.iter().map(there))
+            .find(|(provider, model)| !avoids(provider, model))
+            .unwrap_or(first);
         Ok(Allowed {
-            provider: &entry.target.provider,
-            model: entry.target.model.as_deref().unwrap_or(entry.name_of(asked)),
+            provider,
+            model,
             plan: terms.map(|plan| plan.name.as_str()),
             without_ledger: terms.is_some_and(|plan| plan.without_ledger),
         })
@@ -238,6 +260,7 @@ mod tests {
             name: Pattern::parse(name).unwrap(),
             aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
             target,
+            fallbacks: Vec::new(),
         }
     }
 
@@ -317,6 +340,28 @@ mod tests {
         models.entries[3].target.model = Some("gemini-2.5-pro".to_owned());
         assert_eq!(model(&models, "smart"), "gemini-2.5-pro");
         assert_eq!(model(&models, "gpt-4o"), "gemini-2.5-pro");
+    }
+
+    #[test]
+    fn where_a_model_fails_its_next_provider_is_asked_in_order() {
+        let mut models = models();
+        let target = |provider: &str, model: Option<&str>| Target {
+            provider: provider.to_owned(),
+            model: model.map(str::to_owned),
+        };
+        models.entries[3].fallbacks =
+            vec![target("openai", None), target("ollama", Some("llama3"))];
+        for (failing, expected) in [
+            (&[][..], ("gemini", "gpt-4o")),
+            (&["openai"], ("gemini", "gpt-4o")),
+            (&["gemini"], ("openai", "gpt-4o")),
+            (&["gemini", "openai"], ("ollama", "llama3")),
+            (&["gemini", "openai", "ollama"], ("gemini", "gpt-4o")),
+        ] {
+            let avoids = |provider: &str, _: &str| failing.contains(&provider);
+            let found = models.find_but("smart", Some("pro"), avoids).unwrap();
+            assert_eq!((found.provider, found.model), expected, "{failing:?}");
+        }
     }
 
     #[test]

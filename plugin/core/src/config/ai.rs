@@ -35,6 +35,16 @@ struct RawModel {
     provider: String,
     #[serde(default, deserialize_with = "given")]
     model: Option<String>,
+    #[serde(default)]
+    fallbacks: List<RawTarget>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTarget {
+    provider: String,
+    #[serde(default, deserialize_with = "given")]
+    model: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -109,6 +119,24 @@ impl RawModel {
                 "expected none where the name ends with *",
             ));
         }
+        let target = RawTarget { provider: self.provider, model: self.model }.parse(at)?;
+        let fallbacks = self.fallbacks.0.into_iter().enumerate();
+        let fallbacks = fallbacks
+            .map(|(index, target)| target.parse(&format!("{at}.fallbacks[{index}]")))
+            .collect::<Result<Vec<_>, _>>()?;
+        if fallbacks.len() > MOST_FALLBACKS {
+            let expected = format!("expected at most {MOST_FALLBACKS}");
+            return Err(invalid(format!("{at}.fallbacks"), expected));
+        }
+        Ok(Entry { name, aliases, target, fallbacks })
+    }
+}
+
+/// Most providers of one model beside its first.
+const MOST_FALLBACKS: usize = 4;
+
+impl RawTarget {
+    fn parse(self, at: &str) -> Result<Target, ConfigError> {
         let fits = (1..=MAX_PROVIDER_BYTES).contains(&self.provider.len())
             && self.provider.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
         if !fits {
@@ -120,8 +148,7 @@ impl RawModel {
                 "expected the provider's name of the model",
             ));
         }
-        let target = Target { provider: self.provider, model: self.model };
-        Ok(Entry { name, aliases, target })
+        Ok(Target { provider: self.provider, model: self.model })
     }
 }
 

@@ -21,6 +21,7 @@ fn rules(ledger: bool) -> Rules {
         name: Pattern::parse(name).unwrap(),
         aliases: Vec::new(),
         target: Target { provider: provider.to_owned(), model: model.map(str::to_owned) },
+        fallbacks: Vec::new(),
     };
     let plan = |name: &str, without_ledger| Plan {
         name: name.to_owned(),
@@ -74,8 +75,9 @@ fn body(stream: bool) -> Vec<u8> {
 /// A call that the exchange was asked about.
 fn reserving(plan: &str, stream: bool) -> (Box<Conversation>, HttpCall) {
     let mut conversation = begin(plan, true);
-    let prepared =
-        conversation.read(&rules(true), Some(&exchange()), &body(stream), at(0)).unwrap();
+    let prepared = conversation
+        .read(&rules(true), Some(&exchange()), &Health::default(), &body(stream), at(0))
+        .unwrap();
     let changed = prepared.edits.apply(&body(stream)).unwrap();
     let sent: Value = serde_json::from_slice(&changed).unwrap();
     assert_eq!(sent["model"], "gpt-4o-mini");
@@ -277,10 +279,35 @@ fn a_client_that_leaves_before_the_exchange_answers_has_sent_nothing() {
 #[test]
 fn without_a_ledger_calls_leave_at_once_and_nobody_is_told() {
     let mut conversation = begin("pro", false);
-    let prepared = conversation.read(&rules(false), None, &body(false), at(0)).unwrap();
+    let prepared =
+        conversation.read(&rules(false), None, &Health::default(), &body(false), at(0)).unwrap();
     let Then::Send(departure) = prepared.then else { panic!("the call waits") };
     assert_eq!(departure.authorization, "");
     assert!(conversation.end(at(1)).is_none());
+}
+
+#[test]
+fn after_a_failure_the_next_call_goes_to_the_next_provider() {
+    let mut rules = rules(true);
+    rules.models.entries[0].fallbacks =
+        vec![Target { provider: "ollama".to_owned(), model: Some("llama3".to_owned()) }];
+    let mut health = Health::default();
+    let asked = |health: &Health, ms: u64| {
+        let mut conversation = begin("pro", true);
+        let exchange = exchange();
+        let prepared = conversation.read(&rules, Some(&exchange), health, &body(false), at(ms));
+        let Then::Reserve(call) = prepared.unwrap().then else { panic!("nothing was reserved") };
+        let request: ReserveRequest = serde_json::from_slice(&call.body).unwrap();
+        (conversation, request.call.provider, request.call.model)
+    };
+    let (mut conversation, provider, _) = asked(&health, 0);
+    assert_eq!(provider, "openai");
+    conversation.reserved(granted(), at(1)).unwrap();
+    conversation.answered(&head(429, "application/json"));
+    health.note(&conversation.end(at(2)).unwrap(), at(2));
+    let (_, provider, model) = asked(&health, 3);
+    assert_eq!((provider.as_str(), model.as_str()), ("ollama", "llama3"));
+    assert_eq!(asked(&health, 20_000).1, "openai", "it gets another chance");
 }
 
 #[test]
