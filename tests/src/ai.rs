@@ -76,12 +76,12 @@ pub async fn python_client(url: &str, token: &str) -> Result<(bool, String)> {
     client(command, url, token).await
 }
 
-/// OpenAI's client for JavaScript, running `tests/ai/sdk.mjs`; as [`python_client`].
-pub async fn javascript_client(url: &str, token: &str) -> Result<(bool, String)> {
+/// A client for JavaScript, running `tests/ai/SCRIPT`; as [`python_client`].
+pub async fn javascript_client(name: &str, url: &str, token: &str) -> Result<(bool, String)> {
     let node = Node::install()?;
     // A module is looked for beside the script that imports it.
-    let copy = node.folder.join("sdk.mjs");
-    std::fs::copy(script("sdk.mjs"), &copy)?;
+    let copy = node.folder.join(name);
+    std::fs::copy(script(name), &copy)?;
     let mut command = node.command();
     command.arg(copy);
     client(command, url, token).await

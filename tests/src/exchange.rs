@@ -173,6 +173,8 @@ impl Installed {
             .env("KOMBI_EXCHANGE_INTROSPECTION_CLIENT_SECRET", INTROSPECTOR.1)
             .env("KOMBI_EXCHANGE_INTROSPECTION_ALLOW_PRIVATE", "true")
             .env("KOMBI_EXCHANGE_INSTANCE_TIMEOUT_MS", self.instance_timeout_ms)
+            // No call here takes longer; then the reaper comes.
+            .env("KOMBI_EXCHANGE_USAGE_LONGEST_CALL_S", "75")
             .env("KOMBI_EXCHANGE_PLANS", artifacts::source().join("tests/ai/plans.toml"));
         for provider in ["OPENAI", "GEMINI", "OLLAMA"] {
             command.env(format!("KOMBI_EXCHANGE_PROVIDER_{provider}_KEY"), PROVIDER_KEY);

@@ -171,6 +171,24 @@ impl Gateway {
         }
     }
 
+    /// Reads its configuration anew, with new workers (`kong reload`). Returns whether this host
+    /// can.
+    pub async fn reload(&self) -> Result<bool> {
+        match &self.host {
+            Host::Kong(kong) => kong.reload().await.map(|()| true),
+            Host::Docker { .. } | Host::Envoy(_) => Ok(false),
+        }
+    }
+
+    /// Ends one of its workers at once (`kill -9`). Returns whether this host has any that are
+    /// processes.
+    pub fn kill_worker(&self) -> Result<bool> {
+        match &self.host {
+            Host::Kong(kong) => kong.kill_worker().map(|()| true),
+            Host::Docker { .. } | Host::Envoy(_) => Ok(false),
+        }
+    }
+
     /// The port for clients.
     #[must_use]
     pub fn port(&self) -> u16 {

@@ -16,6 +16,7 @@ pub mod flood;
 pub mod host;
 pub mod issuer;
 pub mod kombistack;
+pub mod ledger;
 pub mod limits;
 pub mod log;
 pub mod metrics;

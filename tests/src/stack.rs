@@ -1,8 +1,12 @@
 //! The whole stack, started in order and ended in order.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 
@@ -69,6 +73,8 @@ pub struct Options {
     pub amend: Option<fn(&mut Value)>,
     /// Whether AI models can be called, and who counts.
     pub ai: Option<Accounting>,
+    /// The port of a provider to call, in place of the mock.
+    pub provider: Option<u16>,
 }
 
 /// The running parts, in the order in which they are ended.
@@ -141,12 +147,16 @@ impl Stack {
                 }
             });
         }
-        let providers = match options.ai {
-            Some(accounting) => Some(Providers::start(accounting, &run).await?),
-            None => None,
+        let providers = match (options.ai, options.provider) {
+            (Some(accounting), None) => Some(Providers::start(accounting, &run).await?),
+            _ => None,
         };
-        // Where there are none, the backend's address is as good.
-        let models = providers.as_ref().map_or(backend.url(), Providers::url);
+        let models = match (options.provider, &providers) {
+            (Some(port), _) => format!("http://127.0.0.1:{port}"),
+            (None, Some(providers)) => providers.url().to_owned(),
+            // Where there are none, the backend's address is as good.
+            (None, None) => backend.url().to_owned(),
+        };
         let ports = Ports::choose(options.gateway_port)?;
         let routes = routes::render(
             &routes::template()?,
@@ -199,6 +209,20 @@ impl Stack {
     /// A stack whose AI models can be called.
     pub async fn with_models(accounting: Accounting) -> Result<Self> {
         Self::start(Options { ai: Some(accounting), ..Options::default() }).await
+    }
+
+    /// Waits until every worker has the issuer's keys: a call's body cannot wait for them.
+    pub async fn wait_for_models(&self, token: &str) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut good = 0;
+        while good < 20 {
+            let answer = self.get_as(token, "/ai/v1/models").await?;
+            good = if answer.status == 200 { good + 1 } else { 0 };
+            if Instant::now() >= deadline {
+                bail!("the models are never listed: {answer:?}");
+            }
+        }
+        Ok(())
     }
 
     /// The providers; an error in a stack without models.

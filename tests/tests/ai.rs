@@ -32,8 +32,10 @@ fn main() {
     let trials = trials![
         the_official_client_for_python_works,
         the_official_client_for_javascript_works,
+        vercels_ai_sdk_works,
         a_provider_gets_nothing_of_the_clients_that_was_not_meant_for_it,
         the_providers_routes_cannot_be_reached_from_outside,
+        after_a_provider_failed_the_next_call_goes_to_the_next_one,
         every_call_is_a_row_with_the_providers_numbers_and_no_key,
         who_hosts_everything_alone_needs_no_ledger,
         a_stream_arrives_event_by_event,
@@ -51,14 +53,7 @@ async fn stack_with(accounting: Accounting) -> (Stack, String, String) {
     let stack = Stack::with_models(accounting).await.unwrap();
     let token = stack.issuer.token("ada").await.unwrap();
     let url = format!("{}/ai/v1", stack.gateway.url());
-    // Every worker needs the issuer's keys before a body comes that cannot wait.
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let mut good = 0;
-    while good < 20 {
-        let answer = stack.get_as(&token, "/ai/v1/models").await.unwrap();
-        good = if answer.status == 200 { good + 1 } else { 0 };
-        assert!(Instant::now() < deadline, "the models are never listed: {answer:?}");
-    }
+    stack.wait_for_models(&token).await.unwrap();
     (stack, url, token)
 }
 
@@ -74,7 +69,13 @@ async fn the_official_client_for_python_works() {
 
 async fn the_official_client_for_javascript_works() {
     let (stack, url, token) = stack().await;
-    let (good, printed) = ai::javascript_client(&url, &token).await.unwrap();
+    let (good, printed) = ai::javascript_client("sdk.mjs", &url, &token).await.unwrap();
+    assert!(good, "{printed}\n{}", stack.logs());
+}
+
+async fn vercels_ai_sdk_works() {
+    let (stack, url, token) = stack().await;
+    let (good, printed) = ai::javascript_client("vercel.mjs", &url, &token).await.unwrap();
     assert!(good, "{printed}\n{}", stack.logs());
 }
 
@@ -149,6 +150,21 @@ async fn every_call_is_a_row_with_the_providers_numbers_and_no_key() {
     assert_eq!((&row["provider"], &row["model"]), (&json!("openai"), &json!("gpt-4o")));
     assert_eq!((&row["input_tokens"], &row["output_tokens"]), (&json!(38), &json!(20)), "{report}");
     assert!(!stack.logs().contains(ai::PROVIDER_KEY), "the key is in a log");
+}
+
+async fn after_a_provider_failed_the_next_call_goes_to_the_next_one() {
+    let (stack, _, token) = stack().await;
+    for (content, status) in [("please break", 500), ("hello", 200)] {
+        let mut body = chat(content);
+        body["model"] = "small".into();
+        // On the same connection, so to the same worker: what it saw, the others do not know.
+        let request = stack.post("/ai/v1/chat/completions").bearer_auth(&token).json(&body);
+        assert_eq!(Answer::to(request).await.unwrap().status, status);
+    }
+    let seen = stack.providers().unwrap().requests().await.unwrap();
+    let paths: Vec<_> = seen.iter().map(|request| &request["path"]).collect();
+    assert_eq!(paths, ["/v1/chat/completions", "/v1beta/openai/chat/completions"], "{seen:?}");
+    assert!(seen.last().unwrap().to_string().contains("gemini-2.5-flash"), "{seen:?}");
 }
 
 /// What a client reads of a stream: the data of its events.

@@ -10,12 +10,16 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use nix::{
-    sys::signal::{Signal, killpg},
+    sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
 
 use super::{KONG_BIN, Setup, kong_conf, proxy_listen, text, waiting_room};
-use crate::{answer, artifacts::Artifacts, run_dir::RunDir};
+use crate::{
+    answer,
+    artifacts::{self, Artifacts},
+    run_dir::RunDir,
+};
 
 /// How long Kong may take to answer after `kong start` came back.
 const READY: Duration = Duration::from_secs(30);
@@ -23,6 +27,7 @@ const READY: Duration = Duration::from_secs(30);
 pub(super) struct Kong {
     command: OsString,
     prefix: PathBuf,
+    conf: PathBuf,
     killed: bool,
 }
 
@@ -55,8 +60,8 @@ impl Kong {
             overrides.push(("nginx_user", "root root".to_owned()));
         }
         let conf = run.write("kong.conf", kong_conf(&overrides)?)?;
-        let kong = Self { command, prefix, killed: false };
-        kong.run(&["start".as_ref(), "-c".as_ref(), conf.as_os_str()])?;
+        let kong = Self { command, prefix, conf, killed: false };
+        kong.run(&["start".as_ref(), "-c".as_ref(), kong.conf.as_os_str()])?;
         let status = format!("http://127.0.0.1:{}/status/ready", setup.ports.status);
         kong.wait_until_ready(&status).await?;
         Ok(kong)
@@ -75,6 +80,27 @@ impl Kong {
         killpg(Pid::from_raw(i32::try_from(self.pid()?)?), Signal::SIGKILL)?;
         self.killed = true;
         Ok(())
+    }
+
+    /// `kong reload`, without keeping this thread from what else it does.
+    pub(super) async fn reload(&self) -> Result<()> {
+        let mut command = Command::new(&self.command);
+        command.arg("reload").arg("-c").arg(&self.conf).arg("-p").arg(&self.prefix);
+        tokio::task::spawn_blocking(move || artifacts::output(&mut command)).await??;
+        Ok(())
+    }
+
+    /// Ends a worker at once.
+    pub(super) fn kill_worker(&self) -> Result<()> {
+        let master = self.pid()?;
+        let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children"))?;
+        let is_worker = |pid: &&str| {
+            let title = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            title.contains("worker process") && !title.contains("shutting down")
+        };
+        let worker = children.split_ascii_whitespace().find(is_worker);
+        let worker = worker.context("Kong has no worker")?.parse()?;
+        Ok(kill(Pid::from_raw(worker), Signal::SIGKILL)?)
     }
 
     fn run(&self, arguments: &[&std::ffi::OsStr]) -> Result<()> {
