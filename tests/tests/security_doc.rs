@@ -26,8 +26,10 @@ fn tests_below(folder: &Path, names: &mut BTreeSet<String>) {
     }
 }
 
-/// The names of the functions in `source` that follow a test's attribute.
+/// The names of the functions in `source` that follow a test's attribute, or are listed as trials.
 fn tests_in(source: &str) -> Vec<String> {
+    let lists = source.split("trials![").skip(1).filter_map(|rest| rest.split_once(']'));
+    let listed = lists.flat_map(|(list, _)| list.split(',')).map(|name| name.trim().to_owned());
     let after_attribute = source.split("#[test]").skip(1);
     let after_attribute = after_attribute.chain(source.split("#[tokio::test").skip(1));
     after_attribute
@@ -36,6 +38,7 @@ fn tests_in(source: &str) -> Vec<String> {
             let (name, _) = named.split_once('(')?;
             Some(name.to_owned())
         })
+        .chain(listed)
         .collect()
 }
 
