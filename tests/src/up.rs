@@ -1,6 +1,12 @@
 //! `cargo stack up`: the whole stack, until Ctrl-C.
 
-use anyhow::{Context, Result};
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -10,6 +16,9 @@ use crate::{
 
 /// The port of the gateway, unless something else listens there.
 const GATEWAY_PORT: u16 = 8000;
+
+/// How long a call that has ended may take to be in the ledger.
+const SETTLED_WITHIN: Duration = Duration::from_secs(20);
 
 /// The people of the demo, and what each stands for.
 const PEOPLE: [(&str, &str); 3] = [
@@ -35,7 +44,8 @@ pub async fn run(options: Options) -> Result<()> {
             ai: Some(Accounting::Ledger),
             ..options
         };
-        let stack = Stack::start(options).await?;
+        let mut stack = Stack::start(options).await?;
+        call_a_model(&mut stack).await?;
         announce(&stack).await?;
         std::future::pending::<Result<()>>().await
     };
@@ -46,6 +56,45 @@ pub async fn run(options: Options) -> Result<()> {
             Ok(())
         }
         failed = running => failed,
+    }
+}
+
+/// Calls a model as an application does: shows the answer as it comes, and then what the ledger
+/// has of it.
+async fn call_a_model(stack: &mut Stack) -> Result<()> {
+    let token = stack.issuer.token("ada").await?;
+    stack.wait_for_models(&token).await?;
+    let body = json!({
+        "model": "gpt-4o",
+        "stream": true,
+        "messages": [{"role": "user", "content": "tell me a long story"}],
+    });
+    let request = stack.post("/ai/v1/chat/completions").bearer_auth(&token).json(&body);
+    let mut answer = request.send().await?;
+    println!("\nAda asks a model for a long story:\n");
+    let mut rest = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        rest.extend_from_slice(&chunk);
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            let data = line.strip_prefix(b"data: ").unwrap_or_default();
+            let event: Value = serde_json::from_slice(data).unwrap_or_default();
+            print!("{}", event["choices"][0]["delta"]["content"].as_str().unwrap_or_default());
+            std::io::stdout().flush()?;
+        }
+    }
+    let deadline = Instant::now() + SETTLED_WITHIN;
+    loop {
+        let report = stack.exchange()?.usage_by_model()?;
+        let row = &report["rows"][0];
+        if row["calls"] == 1 {
+            println!("\n\nand the ledger has a row of it:\n\n{row:#}");
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            bail!("the ledger has no row of it: {report}");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -1,8 +1,11 @@
 //! Clients that call models, many at once. Some leave before the answer has ended.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -12,6 +15,9 @@ use tokio::task::JoinSet;
 
 use super::{Kind, story};
 use crate::answer;
+
+/// How long a client waits after something went wrong.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// What the client saw of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +53,12 @@ impl Load {
                     if number >= calls {
                         return seen;
                     }
-                    seen.push((number, call(&client, &url, &token, number).await));
+                    let saw = call(&client, &url, &token, number).await;
+                    seen.push((number, saw));
+                    if saw == Seen::Broken || saw == Seen::Error(503) {
+                        // Whoever goes on at once meets nothing but what is down.
+                        tokio::time::sleep(PAUSE).await;
+                    }
                 }
             });
         }
