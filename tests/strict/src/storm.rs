@@ -92,6 +92,8 @@ struct Sent {
     admin: bool,
     reserved: bool,
     began_ms: u64,
+    /// The rotations that came before it: its token is signed with the newest key.
+    rotations: u32,
     /// Whether its client left or its worker was reloaded.
     cut: bool,
 }
@@ -111,8 +113,9 @@ struct Storm {
     /// When the issuer was in trouble for the last time.
     trouble_ms: Option<u64>,
     in_trouble: bool,
-    /// Which workers have let a good token in, and so have keys.
-    has_keys: Vec<bool>,
+    rotations: u32,
+    /// For each worker, the rotation whose key it has, because it let a token with that key in.
+    has_key: Vec<Option<u32>>,
 }
 
 /// Runs the scenario of `seed`.
@@ -178,7 +181,8 @@ impl Storm {
             fair,
             trouble_ms: None,
             in_trouble: !lua_resolver,
-            has_keys: vec![false; workers],
+            rotations: 0,
+            has_key: vec![None; workers],
         }
     }
 
@@ -226,11 +230,12 @@ impl Storm {
                 let drop_previous = self.rng.bool();
                 self.note(format!("rotation, drops previous: {drop_previous}"));
                 self.issuer.rotate(Algorithm::EdDSA, drop_previous);
+                self.rotations += 1;
             }
             98 => {
                 self.note("reload".to_owned());
                 self.node.reload();
-                self.has_keys.fill(false);
+                self.has_key.fill(None);
                 for sent in &mut self.sent {
                     sent.cut = true;
                 }

@@ -50,7 +50,18 @@ impl Storm {
         ));
         let began_ms = self.node.now_ms();
         let id = self.node.begin(worker, request);
-        self.sent.push(Sent { id, worker, path, good, admin, reserved, began_ms, cut: false });
+        let rotations = self.rotations;
+        self.sent.push(Sent {
+            id,
+            worker,
+            path,
+            good,
+            admin,
+            reserved,
+            began_ms,
+            rotations,
+            cut: false,
+        });
     }
 
     /// The value of `Authorization`, whether it is good, and whether for an admin.
