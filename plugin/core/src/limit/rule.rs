@@ -114,11 +114,7 @@ impl Rule {
         let mut id = RuleId::new(self.name.as_bytes());
         let mut mix = |allowance: &Allowance| match allowance {
             Allowance::Unlimited => id.mix(0),
-            Allowance::Limited(pace) => {
-                id.mix(pace.amount());
-                id.mix(pace.period().seconds());
-                id.mix(pace.burst());
-            }
+            Allowance::Limited(pace) => id = id.of(*pace),
         };
         mix(&self.allowance);
         self.plans.values().for_each(mix);
@@ -144,6 +140,14 @@ impl RuleId {
         Self(name.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
         }))
+    }
+
+    /// The number of the same rule as it is for those who may use this much.
+    pub(super) fn of(mut self, pace: Pace) -> Self {
+        self.mix(pace.amount());
+        self.mix(pace.period().seconds());
+        self.mix(pace.burst());
+        self
     }
 
     fn mix(&mut self, number: u64) {

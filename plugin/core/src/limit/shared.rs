@@ -15,8 +15,8 @@ use super::{
 /// One budget of a caller that several nodes share.
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
-    /// The caller's key after the rule's id, as the exchange knows rules by their names alone; none,
-    /// if there is nothing to tell the caller by.
+    /// The caller's key after the rule's id and what their plan allows, as the exchange knows rules by
+    /// their names alone, and quotas by one size; none, if there is nothing to tell the caller by.
     key: Option<Box<[u8]>>,
     pub(super) budget: Budget,
     terms: Terms,
@@ -43,7 +43,8 @@ impl Shared {
             burst: budget.pace.burst(),
             grace,
         };
-        let key = key.map(|key| [&budget.id.0.to_le_bytes(), key.bytes()].concat().into());
+        let id = budget.id.of(budget.pace).0.to_le_bytes();
+        let key = key.map(|key| [&id, key.bytes()].concat().into());
         Some(Self { key, budget: budget.clone(), terms })
     }
 
@@ -108,5 +109,48 @@ impl Drawn {
                 Self::UsedUp(_) => true,
                 Self::Uncounted(_) => rule.on_error == OnError::Deny,
             }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        identity::Identity,
+        limit::{
+            key::{Caller, Part},
+            pace::{Pace, Period},
+            rule::{Allowance, Cost, Stage},
+        },
+    };
+
+    fn key_of(rule: &str, plan: Option<&str>) -> Box<[u8]> {
+        let hourly = |amount| Allowance::Limited(Pace::new(amount, Period::Hour, amount));
+        let rule = Rc::new(Rule {
+            name: rule.into(),
+            key: vec![Part::Subject],
+            cost: Cost::Request,
+            stage: Stage::After,
+            allowance: hourly(1_000),
+            plans: [("pro".to_owned(), hourly(10_000))].into(),
+            on_error: OnError::Deny,
+            dry_run: false,
+            scope: Scope::Shared { grace: Duration::from_secs(30) },
+        });
+        let ada = Identity { subject: "ada".to_owned(), ..Identity::default() };
+        let key = Key::of(&rule.key, &Caller { identity: Some(&ada), source: None });
+        let pace = rule.pace(plan).unwrap();
+        Shared::of(key.as_ref(), &Budget { id: rule.id(), rule, pace }).unwrap().key.unwrap()
+    }
+
+    /// The exchange keeps one size for each quota, so callers of two plans must not meet in one.
+    #[test]
+    fn what_allows_another_amount_is_another_quota() {
+        let ordinary = key_of("calls", None);
+        assert_eq!(ordinary, key_of("calls", Some("unheard-of")));
+        assert_ne!(ordinary, key_of("calls", Some("pro")));
+        assert_ne!(ordinary, key_of("others", None));
     }
 }
