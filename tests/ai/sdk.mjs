@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import OpenAI from "openai";
+import { run } from "./steps.mjs";
 
 const { AI_URL: baseURL, AI_TOKEN: apiKey } = process.env;
 const client = new OpenAI({ baseURL, apiKey, maxRetries: 0, timeout: 30_000 });
@@ -99,14 +100,4 @@ const steps = {
   },
 };
 
-let failed = 0;
-for (const [name, step] of Object.entries(steps)) {
-  try {
-    await step();
-    console.log("ok  ", name);
-  } catch (error) {
-    failed += 1;
-    console.log("FAIL", name, error);
-  }
-}
-process.exit(failed ? 1 : 0);
+await run(steps);

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { createOpenAI } from "@ai-sdk/openai";
 import { APICallError, embedMany, generateText, jsonSchema, stepCountIs, streamText, tool } from "ai";
+import { run } from "./steps.mjs";
 
 const { AI_URL: baseURL, AI_TOKEN: apiKey } = process.env;
 const openai = createOpenAI({ baseURL, apiKey });
@@ -54,14 +55,4 @@ const steps = {
   },
 };
 
-let failed = 0;
-for (const [name, step] of Object.entries(steps)) {
-  try {
-    await step();
-    console.log("ok  ", name);
-  } catch (error) {
-    failed += 1;
-    console.log("FAIL", name, error);
-  }
-}
-process.exit(failed ? 1 : 0);
+await run(steps);

@@ -80,10 +80,11 @@ pub async fn python_client(url: &str, token: &str) -> Result<(bool, String)> {
 pub async fn javascript_client(name: &str, url: &str, token: &str) -> Result<(bool, String)> {
     let node = Node::install()?;
     // A module is looked for beside the script that imports it.
-    let copy = node.folder.join(name);
-    std::fs::copy(script(name), &copy)?;
+    for script_name in [name, "steps.mjs"] {
+        std::fs::copy(script(script_name), node.folder.join(script_name))?;
+    }
     let mut command = node.command();
-    command.arg(copy);
+    command.arg(node.folder.join(name));
     client(command, url, token).await
 }
 

@@ -6,7 +6,6 @@ use std::{process::Command, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
     backend::Backend, report::Report, rounds::Rounds, routes::Surroundings, tokens::Tokens,
@@ -14,6 +13,7 @@ use self::{
 use crate::{
     artifacts::{self, Artifacts},
     host::{Gateway, HostKind, KONG_BIN, Ports, Setup},
+    interrupt::unless_interrupted,
     issuer::Issuer,
     run_dir::RunDir,
     shared_store::{SharedStore, StoreKind},
@@ -57,12 +57,7 @@ pub struct Settings {
 /// Measures and prints.
 pub async fn run(settings: Settings, host: Option<HostKind>) -> Result<()> {
     let json = settings.json;
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    // Whichever ends first, the measurement is dropped, and with it every process.
-    let report = tokio::select! {
-        _ = interrupted.recv() => bail!("interrupted"),
-        report = measure(settings, host) => report?,
-    };
+    let report = unless_interrupted(measure(settings, host)).await?;
     match json {
         true => println!("{:#}", report.json()),
         false => println!("{report}"),

@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 use self::{known::Known, report::Report, senders::Flood, tokens::Forger};
-use crate::stack::{Options, Stack};
+use crate::{
+    interrupt::unless_interrupted,
+    stack::{Options, Stack},
+};
 
 mod known;
 mod report;
@@ -51,12 +51,7 @@ pub enum Forgery {
 
 /// Floods and prints; whether everything was as it must be.
 pub async fn run(settings: Settings, options: Options) -> Result<bool> {
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    // Whichever ends first, the flood is dropped, and with it every process.
-    let report = tokio::select! {
-        _ = interrupted.recv() => bail!("interrupted"),
-        report = measure(settings, options) => report?,
-    };
+    let report = unless_interrupted(measure(settings, options)).await?;
     match settings.json {
         true => println!("{:#}", report.json()),
         false => println!("{report}"),

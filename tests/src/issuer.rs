@@ -65,11 +65,7 @@ impl Issuer {
         command.args(["--introspection-secret", INTROSPECTOR.1]);
         let mut process = Process::spawn("issuer", command, run.path())?;
         let metadata = format!("{url}/.well-known/openid-configuration");
-        process
-            .wait_until(async || {
-                client.get(&metadata).send().await.is_ok_and(|answer| answer.status().is_success())
-            })
-            .await?;
+        process.wait_for_as(&client, &metadata).await?;
         Ok(Self { process, url, client })
     }
 

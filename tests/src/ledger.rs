@@ -8,14 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use kombi_spec::usage::report::{Report, Sums};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     ai::Accounting,
     host::HostKind,
+    interrupt::unless_interrupted,
     stack::{Options, Stack},
 };
 use figures::Figures;
@@ -84,12 +84,7 @@ impl Kind {
 
 /// Calls, compares, and says whether the ledger is right.
 pub async fn run(settings: Settings, host: Option<HostKind>) -> Result<bool> {
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    // Whichever ends first, everything is dropped, and with it every process.
-    let figures = tokio::select! {
-        _ = interrupted.recv() => bail!("interrupted"),
-        figures = measure(settings, host) => figures?,
-    };
+    let figures = unless_interrupted(measure(settings, host)).await?;
     if settings.json {
         println!("{:#}", figures.json());
     } else {

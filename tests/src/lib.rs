@@ -14,6 +14,7 @@ pub mod envoy;
 pub mod exchange;
 pub mod flood;
 pub mod host;
+mod interrupt;
 pub mod issuer;
 pub mod kombistack;
 pub mod ledger;

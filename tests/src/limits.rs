@@ -10,10 +10,10 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use kombi_gate_core::limit::lease::Terms;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     host::HostKind,
+    interrupt::unless_interrupted,
     nodes::{Nodes, PATH, Plan},
     shared_store::StoreKind,
 };
@@ -186,12 +186,7 @@ impl Figures {
 
 /// Sends, shows, and says whether the rule held.
 pub async fn run(settings: Settings, host: Option<HostKind>) -> Result<bool> {
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    // Whichever ends first, everything is dropped, and with it every process.
-    let figures = tokio::select! {
-        _ = interrupted.recv() => bail!("interrupted"),
-        figures = measure(settings, host) => figures?,
-    };
+    let figures = unless_interrupted(measure(settings, host)).await?;
     if settings.json {
         println!("{:#}", figures.json());
     } else {

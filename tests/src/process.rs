@@ -14,6 +14,8 @@ use nix::{
     unistd::Pid,
 };
 
+use reqwest::Client;
+
 use crate::answer;
 
 /// How long a process may take until it is ready.
@@ -64,7 +66,11 @@ impl Process {
 
     /// Waits until `GET url` answers 200.
     pub async fn wait_for(&mut self, url: &str) -> Result<()> {
-        let client = answer::client()?;
+        self.wait_for_as(&answer::client()?, url).await
+    }
+
+    /// Waits until `GET url` by this client answers 200.
+    pub async fn wait_for_as(&mut self, client: &Client, url: &str) -> Result<()> {
         self.wait_until(async || {
             client.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
         })

@@ -227,6 +227,24 @@ impl Declaration {
     }
 }
 
+/// The route called `name` in a rendered file that is JSON, to be changed.
+#[must_use]
+pub fn named<'a>(declaration: &'a mut Value, name: &str) -> Option<&'a mut Value> {
+    let services = declaration["services"].as_array_mut()?.iter_mut();
+    let mut routes = services.filter_map(|service| service["routes"].as_array_mut()).flatten();
+    routes.find(|route| route["name"] == name)
+}
+
+/// A copy of `route` that is called `name` and has the path `/name`.
+#[must_use]
+pub fn like(route: &Value, name: &str) -> Value {
+    let mut copy = route.clone();
+    copy["name"] = name.into();
+    copy["paths"] = vec![format!("/{name}")].into();
+    copy["plugins"][0]["config"]["name"] = name.into();
+    copy
+}
+
 /// The file as it is in the tree.
 pub fn template() -> Result<String> {
     fs::read_to_string(artifacts::source().join("kong/kong.yml"))

@@ -1,12 +1,13 @@
 //! The whole stack, started in order and ended in order.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use futures_util::future::try_join_all;
 use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 
@@ -255,6 +256,23 @@ impl Stack {
     pub async fn log_in(&self, token: &str, instance: &str) -> Result<Answer> {
         let path = format!("/sso/instances/{instance}/session");
         Answer::to(self.post(&path).bearer_auth(token)).await
+    }
+
+    /// Logs the bearer of `token` into an instance `times` times at once: the ids of the users that
+    /// this comes to. An error if a login is refused.
+    pub async fn log_in_at_once(
+        &self,
+        token: &str,
+        instance: &str,
+        times: usize,
+    ) -> Result<BTreeSet<String>> {
+        let user = async || {
+            let answer = self.log_in(token, instance).await?;
+            ensure!(answer.status == 200, "{}", answer.summary());
+            let id = answer.json()["record"]["id"].as_str().map(str::to_owned);
+            id.context("a session has a record with an id")
+        };
+        try_join_all((0..times).map(|_| user())).await.map(|users| users.into_iter().collect())
     }
 
     /// The last lines of every part's log.

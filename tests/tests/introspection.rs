@@ -6,13 +6,14 @@
 use futures_util::future::join_all;
 use kombi_spec::{code::Code, header};
 use serde_json::{Value, json};
-use stack::stack::{HOMELAB, Options, Stack, received_header};
+use stack::{
+    routes,
+    stack::{HOMELAB, Options, Stack, received_header},
+};
 
 /// The gate's configuration on a route.
 fn config_of<'a>(declaration: &'a mut Value, route: &str) -> &'a mut Value {
-    let services = declaration["services"].as_array_mut().unwrap().iter_mut();
-    let mut routes = services.flat_map(|service| service["routes"].as_array_mut().unwrap());
-    &mut routes.find(|found| found["name"] == route).unwrap()["plugins"][0]["config"]
+    &mut routes::named(declaration, route).unwrap()["plugins"][0]["config"]
 }
 
 /// The routes `user` and `admin` accept the issuer's opaque tokens; the SSO route does not.

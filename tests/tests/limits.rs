@@ -8,13 +8,13 @@ use kombi_spec::{code::Code, problem::QUOTA_EXCEEDED};
 use serde_json::{Value, json};
 use stack::{
     answer::Answer,
+    routes,
     stack::{Options, Stack},
 };
 
 /// Routes like `/user`, with limits.
 fn amend(declaration: &mut Value) {
-    let routes = declaration["services"][0]["routes"].as_array_mut().unwrap();
-    let user = routes.iter().find(|route| route["name"] == "user").unwrap().clone();
+    let user = routes::named(declaration, "user").unwrap().clone();
     let limited = [
         ("exact", json!([{"name": "exact", "key": "sub", "amount": 300, "per": "day"}])),
         ("told", json!([{"name": "told", "key": "sub", "amount": 3, "per": "hour"}])),
@@ -24,12 +24,9 @@ fn amend(declaration: &mut Value) {
         ),
     ];
     for (name, limits) in limited {
-        let mut route = user.clone();
-        route["name"] = json!(name);
-        route["paths"] = json!([format!("/{name}")]);
-        route["plugins"][0]["config"]["name"] = json!(name);
+        let mut route = routes::like(&user, name);
         route["plugins"][0]["config"]["limits"] = limits;
-        routes.push(route);
+        declaration["services"][0]["routes"].as_array_mut().unwrap().push(route);
     }
 }
 

@@ -12,7 +12,7 @@ use kombi_spec::code::Code;
 use serde_json::{Value, json};
 use stack::{
     answer::Answer,
-    log,
+    log, routes,
     stack::{Options, Stack, received_header},
 };
 
@@ -36,13 +36,9 @@ struct Traffic {
 
 /// A route like `/admin` that only tells whom it would refuse.
 fn amend(declaration: &mut Value) {
-    let routes = declaration["services"][0]["routes"].as_array_mut().unwrap();
-    let mut shadow = routes.iter().find(|route| route["name"] == "admin").unwrap().clone();
-    shadow["name"] = json!("shadow");
-    shadow["paths"] = json!(["/shadow"]);
-    shadow["plugins"][0]["config"]["name"] = json!("shadow");
+    let mut shadow = routes::like(routes::named(declaration, "admin").unwrap(), "shadow");
     shadow["plugins"][0]["config"]["shadow"] = json!(true);
-    routes.push(shadow);
+    declaration["services"][0]["routes"].as_array_mut().unwrap().push(shadow);
 }
 
 impl Traffic {

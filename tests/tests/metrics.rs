@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use stack::{
     answer::Answer,
     metrics::Metrics,
+    routes,
     stack::{Options, Stack, received_header},
 };
 
@@ -104,20 +105,16 @@ async fn keys_and_remembered_tokens_are_counted() {
 
 /// Routes like `/user` and `/admin`, with limits and in shadow mode.
 fn amend(declaration: &mut Value) {
-    let routes = declaration["services"][0]["routes"].as_array_mut().unwrap();
-    let found = |name: &str| routes.iter().find(|route| route["name"] == name).unwrap().clone();
     let rule = |name: &str, dry_run: bool| json!([{"name": name, "key": "sub", "amount": 2, "per": "day", "dry_run": dry_run}]);
     let more = [
-        ("limited", found("user"), "limits", rule("firm", false)),
-        ("dry", found("user"), "limits", rule("tried", true)),
-        ("shadow", found("admin"), "shadow", json!(true)),
+        ("limited", "user", "limits", rule("firm", false)),
+        ("dry", "user", "limits", rule("tried", true)),
+        ("shadow", "admin", "shadow", json!(true)),
     ];
-    for (name, mut route, setting, value) in more {
-        route["name"] = json!(name);
-        route["paths"] = json!([format!("/{name}")]);
-        route["plugins"][0]["config"]["name"] = json!(name);
+    for (name, model, setting, value) in more {
+        let mut route = routes::like(routes::named(declaration, model).unwrap(), name);
         route["plugins"][0]["config"][setting] = value;
-        routes.push(route);
+        declaration["services"][0]["routes"].as_array_mut().unwrap().push(route);
     }
 }
 

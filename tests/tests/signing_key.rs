@@ -6,7 +6,10 @@
 use futures_util::future::join_all;
 use kombi_spec::code::Code;
 use serde_json::{Value, json};
-use stack::stack::{HOMELAB, Instance, Options, Stack, WayIn};
+use stack::{
+    routes,
+    stack::{HOMELAB, Instance, Options, Stack, WayIn},
+};
 
 const WORKSHOP: Instance =
     Instance { id: "workshop", owner: "ada", members: &["grace"], way_in: WayIn::Hook };
@@ -18,16 +21,12 @@ const NEXT_PUBLIC: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
 /// What a fleet of gateways looks like in the middle of a rotation: logins into the workshop are
 /// signed with the next key already.
 fn amend(declaration: &mut Value) {
-    let routes = declaration["services"][1]["routes"].as_array_mut().unwrap();
-    let session = routes.iter_mut().find(|route| route["name"] == "sso-session").unwrap();
-    let mut workshop = session.clone();
+    let session = routes::named(declaration, "sso-session").unwrap();
+    let mut workshop = routes::like(session, "sso-session-workshop");
     session["paths"] = json!(["~/sso/instances/homelab/session$"]);
-    workshop["name"] = json!("sso-session-workshop");
     workshop["paths"] = json!(["~/sso/instances/workshop/session$"]);
-    let config = &mut workshop["plugins"][0]["config"];
-    config["name"] = json!("sso-session-workshop");
-    config["assertion"]["signing_key"] = json!(NEXT_PRIVATE);
-    routes.push(workshop);
+    workshop["plugins"][0]["config"]["assertion"]["signing_key"] = json!(NEXT_PRIVATE);
+    declaration["services"][1]["routes"].as_array_mut().unwrap().push(workshop);
 }
 
 /// Ten logins into each instance at once: what all of those into one instance were answered.

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::future::join_all;
 use kombi_spec::code::Code;
 use serde_json::{Value, json};
 use stack::{
@@ -106,15 +105,7 @@ async fn the_returned_token_opens_a_record_and_is_the_users_own() {
 async fn eight_first_logins_at_once_make_one_user() {
     let stack = stack().await;
     let token = stack.issuer.token("ada").await.unwrap();
-    let answers = join_all((0..8).map(|_| stack.log_in(&token, BARE.id))).await;
-    let users: BTreeSet<String> = answers
-        .into_iter()
-        .map(|answer| {
-            let answer = answer.unwrap();
-            assert_eq!(answer.status, 200, "{}", answer.summary());
-            answer.json()["record"]["id"].as_str().unwrap().to_owned()
-        })
-        .collect();
+    let users = stack.log_in_at_once(&token, BARE.id, 8).await.unwrap();
     assert_eq!(users.len(), 1);
     assert_eq!(Owner::of(&stack).await.users().await.len(), 1);
 }

@@ -14,6 +14,8 @@ pub mod models;
 pub mod outbox;
 mod outcome;
 mod reading;
+#[cfg(test)]
+mod sample;
 mod service;
 mod size;
 pub mod tally;

@@ -62,12 +62,8 @@ impl Gate {
     /// The exchange that keeps the ledger, where calls of models are accounted for.
     #[must_use]
     pub fn ledger(&self) -> Option<&Exchange> {
-        match &self.policy {
-            Ok(Policy::Authenticated(rules)) => {
-                rules.ai.as_ref().filter(|ai| ai.ledger).and(rules.exchange.as_deref())
-            }
-            _ => None,
-        }
+        let rules = self.rules()?;
+        rules.ai.as_ref().filter(|ai| ai.ledger).and(rules.exchange.as_deref())
     }
 
     /// Why the configuration cannot be used, if it cannot.
@@ -85,10 +81,7 @@ impl Gate {
     /// The exchange, if the gate may call it.
     #[must_use]
     pub fn exchange(&self) -> Option<&Exchange> {
-        match &self.policy {
-            Ok(Policy::Authenticated(rules)) => rules.exchange.as_deref(),
-            _ => None,
-        }
+        self.rules()?.exchange.as_deref()
     }
 
     /// Whether it must be known where a request comes from.
@@ -109,8 +102,13 @@ impl Gate {
     /// For how long those keys are used, where there are any.
     #[must_use]
     pub fn key_terms(&self) -> Option<&KeyTerms> {
+        self.rules().map(|rules| &rules.keys)
+    }
+
+    /// What is demanded of those who pass, where somebody has to be known.
+    fn rules(&self) -> Option<&Rules> {
         match &self.policy {
-            Ok(Policy::Authenticated(rules)) => Some(&rules.keys),
+            Ok(Policy::Authenticated(rules)) => Some(rules),
             _ => None,
         }
     }
@@ -276,11 +274,11 @@ impl Passage {
         })?;
         reserved::refuse_reserved(&self.head)?;
         let limits = policy.limits();
-        self.draw_on(limits.before(self.head.source), limits, moment)?;
+        self.draw_on(&limits.before(self.head.source), limits, moment)?;
         let rules = match policy {
             Policy::Public(limits) => {
                 let caller = Caller { identity: None, source: self.head.source };
-                self.draw_on(limits.after(&caller), limits, moment)?;
+                self.draw_on(&limits.after(&caller), limits, moment)?;
                 return Ok(self.forward(Forward::default()));
             }
             Policy::Authenticated(rules) => rules,
@@ -312,9 +310,7 @@ impl Passage {
         moment: &mut Moment<'_>,
     ) -> Result<(Edits, Step), Refusal> {
         let gate = Rc::clone(&self.gate);
-        let (Ok(Policy::Authenticated(rules)), Some(conversation)) =
-            (&gate.policy, &mut self.conversation)
-        else {
+        let (Some(rules), Some(conversation)) = (gate.rules(), &mut self.conversation) else {
             return Err(Refusal::new(Code::Internal, "a body that nobody asked for"));
         };
         let ai = rules.ai.as_ref().ok_or_else(|| {
@@ -366,7 +362,7 @@ impl Passage {
                 .limits
                 .after(&Caller { identity: Some(&admission.identity), source: self.head.source }),
         };
-        if let Err(refusal) = self.draw_on(budgets, &rules.limits, moment) {
+        if let Err(refusal) = self.draw_on(&budgets, &rules.limits, moment) {
             let refusal = refusal.about(&admission.identity.subject);
             return shadowed(rules, Rc::clone(&admission.headers), refusal);
         }

@@ -7,7 +7,7 @@ use proxy_wasm::{
     types::{BufferType, MapType, Status},
 };
 
-use super::{KIND, Kind, headers};
+use super::{KIND, Kind, headers, set_request_header};
 
 /// More than any body: on Kong, what is written is cut to the size of what it replaces, unless
 /// that is said to be larger.
@@ -42,9 +42,7 @@ pub(crate) fn edit_request_body(edits: Edits, body: &[u8]) -> Result<Edits, Stat
         return Ok(edits);
     }
     let body = edits.apply(body).ok_or(Status::InternalFailure)?;
-    let length = body.len().to_string();
-    let set = Some(length.as_bytes());
-    hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, "content-length", set)?;
+    set_request_header("content-length", &body.len().to_string())?;
     hostcalls::set_buffer(BufferType::HttpRequestBody, 0, WHOLE, &body)?;
     Ok(Edits::default())
 }
@@ -54,9 +52,7 @@ pub(crate) fn leave_edits(edits: &Edits) -> Result<(), Status> {
     if edits.is_empty() {
         return Ok(());
     }
-    let edits = edits.to_string();
-    let set = Some(edits.as_bytes());
-    hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, header::AI_EDITS, set)
+    set_request_header(header::AI_EDITS, &edits.to_string())
 }
 
 /// A chunk of the response, of `size` bytes, in on_http_response_body.

@@ -89,6 +89,13 @@ impl Exchange {
     }
 }
 
+/// Peers of which `exchange` is the exchange, and `others` are everybody else.
+pub fn beside(mut exchange: impl Peers, mut others: impl Peers) -> impl Peers {
+    move |call: &Call| {
+        if call.target == ADDRESS { exchange.answer(call) } else { others.answer(call) }
+    }
+}
+
 impl Peers for Exchange {
     fn answer(&mut self, call: &Call) -> Answer {
         let question = read(call);

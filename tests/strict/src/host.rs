@@ -9,6 +9,11 @@ pub enum Host {
     Envoy,
 }
 
+impl Host {
+    /// Both of them.
+    pub const BOTH: [Self; 2] = [Self::Kong, Self::Envoy];
+}
+
 /// Where requests wait on Kong (`kong/waiting-room.conf`).
 pub const WAITING_ROOM: &str = "127.0.0.1:8009";
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     host::WAITING_ROOM,
     peers::{Answer, Call, Failure, Peers},
+    route::with,
 };
 
 /// The Zitadel project that the tokens are for.
@@ -197,7 +198,7 @@ impl Issuer {
     /// `more` are added.
     #[must_use]
     pub fn route(&self, more: Value) -> Value {
-        let mut configuration = json!({
+        let configuration = json!({
             "access": "authenticated",
             "issuers": [{
                 "issuer": self.url(),
@@ -207,10 +208,7 @@ impl Issuer {
             }],
             "keys": {"wait_at": WAITING_ROOM},
         });
-        if let (Some(members), Value::Object(more)) = (configuration.as_object_mut(), more) {
-            members.extend(more);
-        }
-        configuration
+        with(configuration, &more)
     }
 
     fn metadata(&self) -> String {

@@ -6,6 +6,19 @@ use serde_json::Value;
 
 use crate::host::Host;
 
+/// The JSON object `configuration` with the members of the object `more`.
+///
+/// # Panics
+/// If one of them is no object: the test is mistaken.
+#[must_use]
+pub fn with(mut configuration: Value, more: &Value) -> Value {
+    let (Some(members), Some(more)) = (configuration.as_object_mut(), more.as_object()) else {
+        panic!("expected two JSON objects, found {configuration} and {more}");
+    };
+    members.extend(more.clone());
+    configuration
+}
+
 /// A route: requests whose path begins with its prefix.
 #[derive(Debug, Clone)]
 pub struct Route {

@@ -27,7 +27,6 @@ use serde_json::{Value, json};
 
 const SIGNING_KEY: &str = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
 const PROVIDER_KEY: &str = "Bearer sk-canary";
-const HOSTS: [Host; 2] = [Host::Kong, Host::Envoy];
 
 /// The exchange's ledger, as far as the gate sees it.
 #[derive(Clone, Default)]
@@ -168,7 +167,7 @@ const DONE: &str = "data: [DONE]\n\n";
 
 #[test]
 fn a_stream_is_reserved_sent_on_and_settled_with_the_providers_numbers() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let mut gateway = Gateway::start(host);
         // On Kong the second pass has made a comment of it.
         let usage = if host == Host::Kong { format!(":{USAGE}") } else { USAGE.to_owned() };
@@ -217,7 +216,7 @@ fn a_stream_is_reserved_sent_on_and_settled_with_the_providers_numbers() {
 
 #[test]
 fn a_client_that_leaves_is_settled_by_what_it_got() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let mut gateway = Gateway::start(host);
         gateway.stream(&[TEXT], true);
         let settled = gateway.settled(1);
@@ -229,7 +228,7 @@ fn a_client_that_leaves_is_settled_by_what_it_got() {
 
 #[test]
 fn a_settlement_survives_minutes_without_the_exchange() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let mut gateway = Gateway::start(host);
         // The exchange answers the reservation, and is gone before the call has ended.
         gateway.ledger.0.borrow_mut().down_after_reserve = true;
@@ -243,7 +242,7 @@ fn a_settlement_survives_minutes_without_the_exchange() {
 
 #[test]
 fn without_the_exchange_nothing_leaves_and_the_client_is_told_in_its_language() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let mut gateway = Gateway::start(host);
         gateway.ledger.be_down(true);
         let outcome = gateway.stream(&[TEXT], false);
@@ -260,7 +259,7 @@ fn without_the_exchange_nothing_leaves_and_the_client_is_told_in_its_language() 
 
 #[test]
 fn an_exhausted_budget_is_a_402_with_what_is_left() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let mut gateway = Gateway::start(host);
         let problem = json!({"type": "urn:kombisphere:problem:budget_exhausted", "title": "t",
             "status": 402, "detail": "d", "code": "budget_exhausted", "request_id": "r",
@@ -279,7 +278,7 @@ fn an_exhausted_budget_is_a_402_with_what_is_left() {
 
 #[test]
 fn what_cannot_be_a_call_is_refused_in_the_clients_language_and_reserves_nothing() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let mut gateway = Gateway::start(host);
         let large = "x".repeat(10 * 1024 * 1024);
         for (body, status, code) in [
@@ -305,7 +304,7 @@ fn what_cannot_be_a_call_is_refused_in_the_clients_language_and_reserves_nothing
 
 #[test]
 fn a_provider_that_fails_costs_nothing() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let mut gateway = Gateway::start(host);
         for (reached, reason) in
             [(true, EndReason::ProviderError), (false, EndReason::ProviderUnreachable)]

@@ -5,14 +5,15 @@
 // A failure is what a test is for.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use kombi_strict_host::{filter::Filter, host::Host, issuer::Issuer, node::Node, request::Request};
+use kombi_strict_host::{
+    filter::Filter, host::Host, issuer::Issuer, node::Node, request::Request, route::with,
+};
 use serde_json::{Value, json};
 
 /// The instructions of the third request with a token.
 fn cost(host: Host, more: &Value) -> u64 {
     let issuer = Issuer::new("https://id.example");
-    let mut policy = json!({"roles": {"any_of": ["user"]}});
-    policy.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let policy = with(json!({"roles": {"any_of": ["user"]}}), more);
     let mut node = Node::of(&Filter::gate(), host)
         .route("/user", issuer.route(policy))
         .peers(issuer.clone())

@@ -8,44 +8,30 @@ use std::collections::BTreeMap;
 
 use kombi_spec::{code::Code, header};
 use kombi_strict_host::{
-    exchange::{self, Exchange},
+    exchange::{Exchange, beside},
     filter::Filter,
     host::Host,
     issuer::{Behaviour, Issuer},
     node::{Node, RequestId},
     outcome::Outcome,
-    peers::{Call, Failure, Peers},
+    peers::Failure,
     request::Request,
+    route::with,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 const ISSUER: &str = "https://id.example";
 
-const HOSTS: [Host; 2] = [Host::Kong, Host::Envoy];
-
-fn with(mut configuration: Value, more: Value) -> Value {
-    configuration.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    configuration
-}
-
 fn start(host: Host, workers: usize) -> (Issuer, Exchange, Node) {
     let (issuer, exchange) = (Issuer::new(ISSUER), Exchange::default());
-    let user = with(issuer.route(json!({})), exchange.route(ISSUER));
-    let admin = with(user.clone(), json!({"roles": {"any_of": ["admin:tools"]}}));
-    let (mut of_issuer, mut of_exchange) = (issuer.clone(), exchange.clone());
-    let peers = move |call: &Call| {
-        if call.target == exchange::ADDRESS {
-            of_exchange.answer(call)
-        } else {
-            of_issuer.answer(call)
-        }
-    };
+    let user = with(issuer.route(json!({})), &exchange.route(ISSUER));
+    let admin = with(user.clone(), &json!({"roles": {"any_of": ["admin:tools"]}}));
     let node = Node::of(&Filter::gate(), host)
         .workers(workers)
         .route("/user", user)
         .route("/admin", admin)
         .route("/jwt", issuer.route(json!({})))
-        .peers(peers)
+        .peers(beside(exchange.clone(), issuer.clone()))
         .start();
     (issuer, exchange, node)
 }
@@ -71,7 +57,7 @@ fn codes(node: &Node, ids: &[RequestId]) -> BTreeMap<String, usize> {
 
 #[test]
 fn an_opaque_token_passes_as_its_issuer_says_and_the_upstream_is_told_who_calls() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let (issuer, exchange, mut node) = start(host, 1);
         exchange.know("pat", issuer.claims(node.now_s()));
         for _ in 0..3 {
@@ -90,7 +76,7 @@ fn an_opaque_token_passes_as_its_issuer_says_and_the_upstream_is_told_who_calls(
 
 #[test]
 fn a_revoked_token_lives_on_for_a_minute_at_most() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let (issuer, exchange, mut node) = start(host, 1);
         exchange.know("pat", issuer.claims(node.now_s()));
         assert!(ask(&mut node, "/user", "pat").is_forwarded());
@@ -124,7 +110,7 @@ fn an_exchange_that_fails_in_any_way_lets_nobody_in() {
         Behaviour::Says(Vec::new()),
         Behaviour::Says(vec![b'['; 60_000]),
     ] {
-        for host in HOSTS {
+        for host in Host::BOTH {
             let (issuer, exchange, mut node) = start(host, 1);
             exchange.know("pat", issuer.claims(node.now_s()));
             exchange.behave(behaviour.clone());
@@ -144,7 +130,7 @@ fn an_exchange_that_fails_in_any_way_lets_nobody_in() {
 
 #[test]
 fn a_storm_with_one_token_asks_once_in_each_worker() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let (issuer, exchange, mut node) = start(host, 2);
         exchange.know("pat", issuer.claims(node.now_s()));
         exchange.delay(300);
@@ -158,7 +144,7 @@ fn a_storm_with_one_token_asks_once_in_each_worker() {
 
 #[test]
 fn a_flood_of_made_up_tokens_is_bounded_and_harms_nobody_who_is_known() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let (issuer, exchange, mut node) = start(host, 1);
         exchange.know("pat", issuer.claims(node.now_s()));
         assert!(ask(&mut node, "/user", "pat").is_forwarded());
@@ -179,7 +165,7 @@ fn a_flood_of_made_up_tokens_is_bounded_and_harms_nobody_who_is_known() {
 
 #[test]
 fn a_client_that_leaves_while_it_asks_takes_nobody_along() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let (issuer, exchange, mut node) = start(host, 1);
         exchange.know("pat", issuer.claims(node.now_s()));
         exchange.delay(300);
@@ -198,7 +184,7 @@ fn a_client_that_leaves_while_it_asks_takes_nobody_along() {
 
 #[test]
 fn where_dispatches_are_refused_nobody_passes_and_nobody_hangs() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let (issuer, exchange, mut node) = start(host, 1);
         exchange.know("pat", issuer.claims(node.now_s()));
         node.refuse_dispatches(Some(10));
@@ -212,7 +198,7 @@ fn where_dispatches_are_refused_nobody_passes_and_nobody_hangs() {
 
 #[test]
 fn no_opaque_token_is_logged_or_measured() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let (issuer, exchange, mut node) = start(host, 1);
         exchange.know("SECRET-good", issuer.claims(node.now_s()));
         assert!(ask(&mut node, "/user", "SECRET-good").is_forwarded());

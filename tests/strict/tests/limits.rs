@@ -12,22 +12,18 @@ use kombi_strict_host::{
     node::{Builder, Node},
     outcome::Outcome,
     request::Request,
+    route,
 };
 use serde_json::{Value, json};
 
 const ISSUER: &str = "https://id.example";
 
-const HOSTS: [Host; 2] = [Host::Kong, Host::Envoy];
-
 fn rule(more: Value) -> Value {
-    let mut rule = json!({"name": "r", "key": "sub", "amount": 10, "per": "hour"});
-    rule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    rule
+    route::with(json!({"name": "r", "key": "sub", "amount": 10, "per": "hour"}), &more)
 }
 
 fn per_address(more: Value) -> Value {
-    let mut rule = rule(json!({"key": "ip"}));
-    rule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let rule = route::with(rule(json!({"key": "ip"})), &more);
     json!({"access": "public", "name": "public", "limits": [rule]})
 }
 
@@ -56,7 +52,7 @@ fn header<'a>(outcome: &'a Outcome, name: &str) -> Option<&'a str> {
 
 #[test]
 fn a_thousand_requests_over_two_workers_admit_exactly_what_is_allowed() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let issuer = Issuer::new(ISSUER);
         let mut node = node(host, &issuer, json!([rule(json!({"amount": 333}))])).start();
         let ada = token(&issuer, &node, "ada");
@@ -66,7 +62,7 @@ fn a_thousand_requests_over_two_workers_admit_exactly_what_is_allowed() {
 
 #[test]
 fn users_whose_names_collide_under_crc32_have_budgets_of_their_own() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let issuer = Issuer::new(ISSUER);
         let mut node = node(host, &issuer, json!([rule(json!({}))])).start();
         for subject in ["rl:user:29685295", "rl:user:32060020"] {
@@ -78,7 +74,7 @@ fn users_whose_names_collide_under_crc32_have_budgets_of_their_own() {
 
 #[test]
 fn a_client_is_told_how_its_budget_stands_and_when_to_come_back() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let issuer = Issuer::new(ISSUER);
         let limits = json!([rule(json!({"amount": 2, "per": "minute"}))]);
         let mut node = node(host, &issuer, limits).start();
@@ -111,7 +107,7 @@ fn a_client_is_told_how_its_budget_stands_and_when_to_come_back() {
 
 #[test]
 fn failed_tokens_close_the_door_for_their_address_before_any_signature_is_verified() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let issuer = Issuer::new(ISSUER);
         let limit = json!({"name": "failed", "key": "ip", "amount": 5, "cost": "failed_token"});
         let mut node = node(host, &issuer, json!([rule(limit)])).start();
@@ -138,7 +134,7 @@ fn failed_tokens_close_the_door_for_their_address_before_any_signature_is_verifi
 
 #[test]
 fn tokens_that_wait_for_keys_fail_one_after_the_other() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let issuer = Issuer::new(ISSUER);
         issuer.delay(300);
         let limit = json!({"name": "failed", "key": "ip", "amount": 5, "cost": "failed_token"});
@@ -159,7 +155,7 @@ fn tokens_that_wait_for_keys_fail_one_after_the_other() {
 
 #[test]
 fn an_ipv6_household_is_one_caller() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let configuration = per_address(json!({"amount": 3}));
         let mut node = Node::of(&Filter::gate(), host).route("/public", configuration).start();
         let mut passes =
@@ -234,7 +230,7 @@ fn counters_that_the_zone_loses_are_noticed() {
 #[test]
 fn no_window_has_an_edge_at_which_a_budget_could_be_spent_twice() {
     const MINUTE_MS: u64 = 60_000;
-    for host in HOSTS {
+    for host in Host::BOTH {
         for before_ms in [1, 500, 30_000, 59_999] {
             let issuer = Issuer::new(ISSUER);
             let limits = json!([rule(json!({"amount": 60, "per": "minute"}))]);
@@ -274,12 +270,12 @@ fn a_clock_that_jumps_neither_locks_out_nor_frees_more_than_one_budget() {
 
 #[test]
 fn a_dry_run_and_a_route_in_shadow_refuse_nobody_and_tell() {
-    for (limit, route) in
+    for (limit, more) in
         [(json!({"dry_run": true}), json!({})), (json!({}), json!({"shadow": true}))]
     {
         let issuer = Issuer::new(ISSUER);
-        let mut configuration = issuer.route(json!({"name": "user", "limits": [rule(limit)]}));
-        configuration.as_object_mut().unwrap().extend(route.as_object().unwrap().clone());
+        let limited = issuer.route(json!({"name": "user", "limits": [rule(limit)]}));
+        let configuration = route::with(limited, &more);
         let mut node =
             Node::kong().route("/user", configuration).peers(issuer.clone()).workers(2).start();
         let ada = token(&issuer, &node, "ada");

@@ -55,36 +55,12 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
-    use kombi_spec::usage::{
-        Call, Endpoint,
-        settle::{Tokens, UsageSource},
-    };
-
-    use super::*;
+    use super::{super::sample, *};
 
     fn ended(model: &str, end_reason: EndReason, status: Option<u16>) -> Settlement {
-        Settlement {
-            request_id: "r".to_owned(),
-            attempt: 1,
-            call: Call {
-                subject: "1".to_owned(),
-                org: None,
-                plan: None,
-                provider: "openai".to_owned(),
-                model: model.to_owned(),
-                endpoint: Endpoint::ChatCompletions,
-                stream: false,
-                route: "ai".to_owned(),
-            },
-            sent_at: 1,
-            usage: Tokens::default(),
-            usage_source: UsageSource::Provider,
-            end_reason,
-            status,
-            provider_request_id: None,
-            first_token_ms: None,
-            duration_ms: 5,
-        }
+        let mut ended = Settlement { end_reason, status, ..sample::settlement() };
+        ended.call.model = model.to_owned();
+        ended
     }
 
     fn at(s: u64) -> UnixTime {

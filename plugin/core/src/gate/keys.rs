@@ -7,7 +7,7 @@ use kombi_spec::code::Code;
 use super::{LONGEST_WAIT, Passage, Waiting, issuer_of, unasked};
 use crate::{
     cache::Verified,
-    config::{Issuer, Policy, Rules},
+    config::{Issuer, Rules},
     credentials,
     fetch::{KeyFetch, Progress},
     keys::{Claim, Held, Lookup},
@@ -101,7 +101,7 @@ impl Passage {
         moment: &mut Moment<'_>,
     ) -> Result<Step, Refusal> {
         let gate = Rc::clone(&self.gate);
-        let Ok(Policy::Authenticated(rules)) = &gate.policy else { return Err(unasked()) };
+        let rules = gate.rules().ok_or_else(unasked)?;
         self.look_again_at_failures(&rules.limits, moment)?;
         let issuer = issuer_of(&token, rules)?;
         // The token may have expired while it waited.
@@ -118,7 +118,7 @@ impl Passage {
         moment: &mut Moment<'_>,
     ) -> Result<Step, Refusal> {
         let gate = Rc::clone(&self.gate);
-        let Ok(Policy::Authenticated(rules)) = &gate.policy else { return Err(unasked()) };
+        let rules = gate.rules().ok_or_else(unasked)?;
         let failure = match fetch.advance(outcome) {
             Ok(Progress::Call(call)) => {
                 self.waiting = Some(Waiting::Keys {

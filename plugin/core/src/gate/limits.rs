@@ -1,10 +1,8 @@
 //! The limits on a request's way through the gate.
 
-use std::rc::Rc;
-
 use kombi_spec::code::Code;
 
-use super::{Passage, Policy};
+use super::Passage;
 use crate::{
     limit::{Budgets, Limits, Standing, headers},
     refusal::Refusal,
@@ -18,8 +16,6 @@ pub(super) struct Limited {
     standings: Vec<Standing>,
     /// What a rule in a dry run would have refused it with.
     pub(super) would_refuse: Option<Refusal>,
-    /// What it drew on last.
-    budgets: Option<Rc<Budgets>>,
 }
 
 impl Passage {
@@ -30,17 +26,10 @@ impl Passage {
         headers::each(&self.limited.standings, families.unwrap_or_default(), tell);
     }
 
-    /// The budgets of the caller, if there are limits: whoever knows how many tokens of an AI model a request costs sets
-    /// them aside there.
-    #[must_use]
-    pub const fn budgets(&self) -> Option<&Rc<Budgets>> {
-        self.limited.budgets.as_ref()
-    }
-
     /// Takes what the request costs from `budgets`, or refuses it.
     pub(super) fn draw_on(
         &mut self,
-        budgets: Rc<Budgets>,
+        budgets: &Budgets,
         limits: &Limits,
         moment: &mut Moment<'_>,
     ) -> Result<(), Refusal> {
@@ -55,7 +44,6 @@ impl Passage {
             self.limited.would_refuse.get_or_insert(refusal);
         }
         self.limited.standings.append(&mut verdict.standings);
-        self.limited.budgets = Some(budgets);
         Ok(())
     }
 
@@ -77,7 +65,7 @@ impl Passage {
         decision: Result<Step, Refusal>,
         moment: &mut Moment<'_>,
     ) -> Step {
-        if let (Err(refusal), Ok(Policy::Authenticated(rules))) = (&decision, &self.gate.policy)
+        if let (Err(refusal), Some(rules)) = (&decision, self.gate.rules())
             && is_of_token(refusal.code)
         {
             rules.limits.before(self.head.source).token_failed(moment);

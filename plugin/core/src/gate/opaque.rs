@@ -6,7 +6,7 @@ use kombi_spec::code::Code;
 
 use super::{LONGEST_WAIT, Passage, Waiting};
 use crate::{
-    config::{Introspection, Policy, Rules},
+    config::{Introspection, Rules},
     credentials::{self, Bearer},
     introspect::{Answer, Known, Opaque, Ticket},
     refusal::Refusal,
@@ -74,7 +74,7 @@ impl Passage {
         moment: &mut Moment<'_>,
     ) -> Result<Step, Refusal> {
         let gate = Rc::clone(&self.gate);
-        let Ok(Policy::Authenticated(rules)) = &gate.policy else { return Err(unavailable()) };
+        let rules = gate.rules().ok_or_else(unavailable)?;
         self.look_again_at_failures(&rules.limits, moment)?;
         self.introspect(rules, Some(since), moment)
     }
@@ -89,7 +89,7 @@ impl Passage {
         let said = Answer::read(outcome);
         moment.worker.verdicts.settle(ticket, said.as_ref(), moment.now);
         let gate = Rc::clone(&self.gate);
-        let Ok(Policy::Authenticated(rules)) = &gate.policy else { return Err(unavailable()) };
+        let rules = gate.rules().ok_or_else(unavailable)?;
         match said {
             Ok(Answer::Active(claims, _)) => self.admit_introspected(rules, &claims, moment),
             Ok(Answer::Inactive(_)) => Err(inactive()),

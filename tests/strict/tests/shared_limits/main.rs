@@ -11,20 +11,19 @@ use std::collections::BTreeMap;
 use desk::{Desk, Forgery};
 use kombi_spec::code::Code;
 use kombi_strict_host::{
-    exchange,
+    exchange::beside,
     filter::Filter,
     host::Host,
     issuer::{Behaviour, Issuer},
     node::{Builder, Node},
     outcome::Outcome,
-    peers::{Call, Failure, Peers},
+    peers::Failure,
     request::Request,
+    route::with,
 };
 use serde_json::{Value, json};
 
 const ISSUER: &str = "https://id.example";
-
-const HOSTS: [Host; 2] = [Host::Kong, Host::Envoy];
 
 const WORKERS: usize = 4;
 
@@ -32,11 +31,6 @@ const GRACE_S: u64 = 5;
 
 /// What a node admits at most before it has heard whether there is more.
 const GUESS: usize = 5;
-
-fn with(mut value: Value, more: &Value) -> Value {
-    value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    value
-}
 
 fn rule(more: &Value) -> Value {
     let rule = json!({
@@ -49,10 +43,7 @@ fn rule(more: &Value) -> Value {
 /// A node with one route for each of `rules`: `/0`, `/1`…
 fn builder(host: Host, rules: &[Value]) -> (Builder, Issuer, Desk) {
     let (issuer, desk) = (Issuer::new(ISSUER), Desk::default());
-    let (mut of_issuer, mut of_desk) = (issuer.clone(), desk.clone());
-    let peers = move |call: &Call| {
-        if call.target == exchange::ADDRESS { of_desk.answer(call) } else { of_issuer.answer(call) }
-    };
+    let peers = beside(desk.clone(), issuer.clone());
     let mut builder = Node::of(&Filter::gate(), host).workers(WORKERS).peers(peers);
     for (index, rule) in rules.iter().enumerate() {
         let limits = json!({"name": format!("route-{index}"), "limits": [rule]});
@@ -131,7 +122,7 @@ impl Gateway {
 
 #[test]
 fn workers_spend_from_one_share_and_one_of_them_reports() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let mut gateway = Gateway::start(host, &[rule(&json!({}))]);
         let began_ms = gateway.node.now_ms();
         let passed = gateway.admitted_over_time("/0", "ada", 60);
@@ -147,7 +138,7 @@ fn workers_spend_from_one_share_and_one_of_them_reports() {
 
 #[test]
 fn users_whose_names_collide_under_crc32_have_quotas_of_their_own() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let mut gateway = Gateway::start(host, &[rule(&json!({"amount": 100}))]);
         let (mut one, mut other) = (0, 0);
         for _ in 0..20 {
@@ -162,7 +153,7 @@ fn users_whose_names_collide_under_crc32_have_quotas_of_their_own() {
 
 #[test]
 fn rules_of_one_name_and_different_amounts_have_quotas_of_their_own() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let rules = [rule(&json!({"amount": 100})), rule(&json!({"amount": 300}))];
         let mut gateway = Gateway::start(host, &rules);
         let (mut small, mut large) = (0, 0);
@@ -190,7 +181,7 @@ fn whatever_the_exchange_does_no_request_waits_and_the_rule_says_what_becomes_of
         Behaviour::Says(vec![b'['; 60_000]),
         Behaviour::Says(format!("{good}{}", " ".repeat(200_000)).into_bytes()),
     ] {
-        for host in HOSTS {
+        for host in Host::BOTH {
             let strict = rule(&json!({}));
             let tolerant = rule(&json!({"name": "tolerant", "on_error": "allow"}));
             let mut gateway = Gateway::start(host, &[strict, tolerant]);
@@ -239,7 +230,7 @@ fn an_answer_that_is_not_to_the_last_report_grants_nothing() {
         ("none", |answer| answer.shares.clear()),
     ];
     for (name, forgery) in forgeries {
-        for host in HOSTS {
+        for host in Host::BOTH {
             let mut gateway = Gateway::start(host, &[rule(&json!({}))]);
             gateway.desk.forge(Some(forgery));
             let guessed = gateway.admitted_over_time("/0", "ada", 60);
@@ -252,7 +243,7 @@ fn an_answer_that_is_not_to_the_last_report_grants_nothing() {
 
 #[test]
 fn answers_that_are_late_are_heeded_if_they_are_news_and_never_twice() {
-    for host in HOSTS {
+    for host in Host::BOTH {
         let mut gateway = Gateway::start(host, &[rule(&json!({}))]);
         let mut passed = 0;
         // Each comes at another time: before and after the next report, and beyond the timeout.
@@ -269,7 +260,7 @@ fn answers_that_are_late_are_heeded_if_they_are_news_and_never_twice() {
 #[test]
 fn a_clock_that_jumps_frees_no_second_share_and_locks_nobody_out() {
     const DAY_MS: u64 = 86_400_000;
-    for host in HOSTS {
+    for host in Host::BOTH {
         let mut gateway = Gateway::start(host, &[rule(&json!({}))]);
         let mut passed = gateway.admitted_over_time("/0", "ada", 4);
         for (name, forwards) in [("forwards", true), ("back", false), ("back again", false)] {

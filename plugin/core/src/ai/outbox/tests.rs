@@ -1,11 +1,8 @@
 use std::time::Duration;
 
-use kombi_spec::usage::{
-    Call, Endpoint,
-    settle::{EndReason, Tokens, UsageSource},
-};
+use kombi_spec::usage::settle::{EndReason, Tokens, UsageSource};
 
-use super::*;
+use super::{super::sample, *};
 use crate::{assertion::SigningKey, config::HttpUrl, zone::tests::TestZone};
 
 fn exchange() -> Exchange {
@@ -15,28 +12,7 @@ fn exchange() -> Exchange {
 }
 
 fn settlement(request_id: &str) -> Settlement {
-    Settlement {
-        request_id: request_id.to_owned(),
-        attempt: 1,
-        call: Call {
-            subject: "1".to_owned(),
-            org: None,
-            plan: None,
-            provider: "openai".to_owned(),
-            model: "m".to_owned(),
-            endpoint: Endpoint::ChatCompletions,
-            stream: false,
-            route: "ai".to_owned(),
-        },
-        sent_at: 1,
-        usage: Tokens { input: 7, ..Tokens::default() },
-        usage_source: UsageSource::Provider,
-        end_reason: EndReason::Completed,
-        status: Some(200),
-        provider_request_id: None,
-        first_token_ms: None,
-        duration_ms: 5,
-    }
+    Settlement { request_id: request_id.to_owned(), ..sample::settlement() }
 }
 
 fn at(ms: u64) -> UnixTime {

@@ -1,3 +1,5 @@
+use std::rc::Rc;
+
 use kombi_spec::problem::{Problem, QUOTA_EXCEEDED};
 use serde_json::{Value, json};
 
