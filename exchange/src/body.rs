@@ -19,12 +19,14 @@ pub struct BodyLimits {
     pub time: Duration,
 }
 
+/// A request's body, as whoever accepted the connection hands it over.
+pub trait RequestBody: Body<Error: Into<Box<dyn Error + Send + Sync>>> {}
+
+impl<B> RequestBody for B where B: Body<Error: Into<Box<dyn Error + Send + Sync>>> {}
+
 /// The whole of `body`. It is read even where nothing in it is asked for: unread, it would cost
 /// the gateway its connection.
-pub async fn read<B>(body: B, limits: BodyLimits) -> Result<Bytes, Refusal>
-where
-    B: Body<Error: Into<Box<dyn Error + Send + Sync>>>,
-{
+pub async fn read(body: impl RequestBody, limits: BodyLimits) -> Result<Bytes, Refusal> {
     let BodyLimits { bytes, time } = limits;
     let late = || Refusal::new(Code::RequestTimeout, "the body did not arrive in time");
     match timeout(time, Limited::new(body, bytes).collect()).await {

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     access::{Access, Superuser},
     instance::{Instance, InstanceUrl, Subject},
-    outbound::{self, Outbound},
+    outbound::{self, Failure, Outbound},
     refusal::Refusal,
 };
 use hook::Hook;
@@ -190,24 +190,18 @@ impl From<ConnectorError> for Refusal {
 
 /// The body of an instance's answer, of at most `most` bytes.
 async fn body(response: &mut Response, most: usize) -> Result<Vec<u8>, ConnectorError> {
-    match outbound::body(response, most).await {
-        Ok(Some(body)) => Ok(body),
-        Ok(None) => {
-            let problem = format!("its answer is larger than {most} bytes");
-            Err(ConnectorError::Misbehaved(problem))
-        }
-        Err(error) => Err(failed(&error)),
-    }
+    let body = outbound::body(response, most).await?;
+    body.ok_or_else(|| {
+        ConnectorError::Misbehaved(format!("its answer is larger than {most} bytes"))
+    })
 }
 
-/// A call that did not end with an answer.
-fn failed(error: &reqwest::Error) -> ConnectorError {
-    let cause = outbound::cause(error);
-    if outbound::is_out_of_bounds(error) {
-        return ConnectorError::AddressRefused(cause);
+impl From<reqwest::Error> for ConnectorError {
+    fn from(error: reqwest::Error) -> Self {
+        match Failure::from(error) {
+            Failure::OutOfBounds(cause) => Self::AddressRefused(cause),
+            Failure::NotHttp(cause) => Self::Misbehaved(cause),
+            Failure::Unreachable(cause) => Self::Unreachable(cause),
+        }
     }
-    if outbound::is_not_http(error) {
-        return ConnectorError::Misbehaved(cause);
-    }
-    ConnectorError::Unreachable(cause)
 }

@@ -1,11 +1,11 @@
 //! A call that the gate makes in its own name, as every desk for the gate takes it.
 
 use bytes::Bytes;
-use hyper::{Request, body::Body};
+use hyper::Request;
 
 use crate::{
     assertion::{self, Verifier},
-    body::{self, BodyLimits},
+    body::{self, BodyLimits, RequestBody},
     refusal::Refusal,
     route::Trace,
     time::UnixTime,
@@ -13,15 +13,12 @@ use crate::{
 
 /// The body of `request`, which must be the gate's own. Its assertion is not spent: what is asked
 /// or told here comes to the same when it comes twice. What binds it to the gate is its subject.
-pub(crate) async fn read<B>(
+pub(crate) async fn read(
     verifier: &Verifier,
-    request: Request<B>,
+    request: Request<impl RequestBody>,
     limits: BodyLimits,
     trace: &mut Trace,
-) -> Result<Bytes, Refusal>
-where
-    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
-{
+) -> Result<Bytes, Refusal> {
     let (head, body) = request.into_parts();
     let body = body::read(body, limits).await?;
     let jwt = assertion::presented(&head.headers)?;

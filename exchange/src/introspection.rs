@@ -14,7 +14,6 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Request, Response,
-    body::Body,
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
 };
 use kombi_spec::{
@@ -25,8 +24,14 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::{
-    assertion::Verifier, body::BodyLimits, gate_call, metrics::Metrics, outbound::Outbound,
-    refusal::Refusal, route::Trace, time::UnixTime,
+    assertion::Verifier,
+    body::{BodyLimits, RequestBody},
+    gate_call,
+    metrics::Metrics,
+    outbound::Outbound,
+    refusal::Refusal,
+    route::Trace,
+    time::UnixTime,
 };
 
 use answer::Answer;
@@ -83,14 +88,11 @@ impl Introspection {
     }
 
     /// Says whether the token in `request` is good.
-    pub async fn introspect<B>(
+    pub async fn introspect(
         &self,
-        request: Request<B>,
+        request: Request<impl RequestBody>,
         trace: &mut Trace,
-    ) -> Result<Response<Full<Bytes>>, Refusal>
-    where
-        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
-    {
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
         let body = gate_call::read(&self.verifier, request, self.body, trace).await?;
         let Question { issuer, token } = Question::parse(&body)?;
         let issuer = self.issuer_called(&issuer)?;

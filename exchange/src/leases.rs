@@ -17,7 +17,6 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Request, Response,
-    body::Body,
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
 };
 use kombi_spec::{
@@ -26,7 +25,11 @@ use kombi_spec::{
 };
 
 use crate::{
-    assertion::Verifier, body::BodyLimits, gate_call, metrics::Metrics, refusal::Refusal,
+    assertion::Verifier,
+    body::{BodyLimits, RequestBody},
+    gate_call,
+    metrics::Metrics,
+    refusal::Refusal,
     route::Trace,
 };
 
@@ -66,14 +69,11 @@ impl Leases {
     }
 
     /// Takes the report in `request`.
-    pub async fn report<B>(
+    pub async fn report(
         &self,
-        request: Request<B>,
+        request: Request<impl RequestBody>,
         trace: &mut Trace,
-    ) -> Result<Response<Full<Bytes>>, Refusal>
-    where
-        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
-    {
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
         // A report that comes twice changes nothing the second time.
         let body = gate_call::read(&self.verifier, request, self.body, trace).await?;
         let report = report::parse(&body)?;

@@ -155,24 +155,29 @@ pub async fn body(response: &mut Response, most: usize) -> Result<Option<Vec<u8>
     Ok(Some(body))
 }
 
-/// Whether a call failed because of [`OutOfBounds`].
-#[must_use]
-pub fn is_out_of_bounds(error: &reqwest::Error) -> bool {
-    causes(error).any(<dyn Error>::is::<OutOfBounds>)
+/// Why a call did not end with an answer, each with the cause at the bottom of it.
+#[derive(Debug)]
+pub enum Failure {
+    /// It was not made, because of [`OutOfBounds`].
+    OutOfBounds(String),
+    /// What came back is not HTTP.
+    NotHttp(String),
+    /// No connection, or it broke.
+    Unreachable(String),
 }
 
-/// Whether a call failed because what came back is not HTTP.
-#[must_use]
-pub fn is_not_http(error: &reqwest::Error) -> bool {
-    causes(error)
-        .filter_map(|cause| cause.downcast_ref::<hyper::Error>())
-        .any(hyper::Error::is_parse)
-}
-
-/// The cause at the bottom of a failed call.
-#[must_use]
-pub fn cause(error: &reqwest::Error) -> String {
-    causes(error).last().map(ToString::to_string).unwrap_or_default()
+impl From<reqwest::Error> for Failure {
+    fn from(error: reqwest::Error) -> Self {
+        let cause = causes(&error).last().map(ToString::to_string).unwrap_or_default();
+        let mut parsing = causes(&error).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
+        if causes(&error).any(<dyn Error>::is::<OutOfBounds>) {
+            Self::OutOfBounds(cause)
+        } else if parsing.any(hyper::Error::is_parse) {
+            Self::NotHttp(cause)
+        } else {
+            Self::Unreachable(cause)
+        }
+    }
 }
 
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Request, Response,
-    body::Body,
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
 };
 use kombi_spec::{assertion::Assertion, code::Code, session::Session};
@@ -16,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::{
     assertion::{self, Verifier},
-    body::{self, BodyLimits},
+    body::{self, BodyLimits, RequestBody},
     connector::{Connector, ConnectorError, Entry, Person},
     instance::{Instance, InstanceId, Subject},
     lanes::Lanes,
@@ -52,15 +51,12 @@ pub struct Desk<C> {
 
 impl<C: Connector> Desk<C> {
     /// Opens a session in the instance `id` for the person whom the request's assertion names.
-    pub async fn open_session<B>(
+    pub async fn open_session(
         &self,
         id: &InstanceId,
-        request: Request<B>,
+        request: Request<impl RequestBody>,
         trace: &mut Trace,
-    ) -> Result<Response<Full<Bytes>>, Refusal>
-    where
-        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
-    {
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
         let (head, body) = request.into_parts();
         body::read(body, self.limits).await?;
         let deadline = Instant::now() + self.instance_timeout;

@@ -30,7 +30,6 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Request, Response,
-    body::Body,
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
 };
 use kombi_spec::{
@@ -47,8 +46,14 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    assertion::Verifier, body::BodyLimits, gate_call, metrics::Metrics, refusal::Refusal,
-    route::Trace, store::Store, time::UnixTime,
+    assertion::Verifier,
+    body::{BodyLimits, RequestBody},
+    gate_call,
+    metrics::Metrics,
+    refusal::Refusal,
+    route::Trace,
+    store::Store,
+    time::UnixTime,
 };
 
 use ledger::Ledger;
@@ -85,14 +90,11 @@ impl Usage {
     }
 
     /// Lets a call leave, or not.
-    pub async fn reserve<B>(
+    pub async fn reserve(
         &self,
-        request: Request<B>,
+        request: Request<impl RequestBody>,
         trace: &mut Trace,
-    ) -> Result<Response<Full<Bytes>>, Refusal>
-    where
-        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
-    {
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
         let body = self.asked_by_the_gate(request, MAX_RESERVE_BYTES, trace).await?;
         let ledger = self.ledger()?;
         let wanted = parse::<ReserveRequest>(&body)?;
@@ -115,14 +117,11 @@ impl Usage {
     }
 
     /// Writes down what calls have used.
-    pub async fn settle<B>(
+    pub async fn settle(
         &self,
-        request: Request<B>,
+        request: Request<impl RequestBody>,
         trace: &mut Trace,
-    ) -> Result<Response<Full<Bytes>>, Refusal>
-    where
-        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
-    {
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
         let body = self.asked_by_the_gate(request, MAX_SETTLE_BYTES, trace).await?;
         let ledger = self.ledger()?;
         let SettleRequest { settlements } = parse::<SettleRequest<&RawValue>>(&body)?;
@@ -183,15 +182,12 @@ impl Usage {
     }
 
     /// The body, of at most `bytes` bytes, of a request that the gate makes for itself.
-    async fn asked_by_the_gate<B>(
+    async fn asked_by_the_gate(
         &self,
-        request: Request<B>,
+        request: Request<impl RequestBody>,
         bytes: usize,
         trace: &mut Trace,
-    ) -> Result<Bytes, Refusal>
-    where
-        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
-    {
+    ) -> Result<Bytes, Refusal> {
         let limits = BodyLimits { bytes, ..self.body };
         gate_call::read(&self.verifier, request, limits, trace).await
     }

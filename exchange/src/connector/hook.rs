@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
-use super::{ConnectorError, Entry, Person, failed};
+use super::{ConnectorError, Entry, Person};
 use crate::{access::HookKey, instance::Instance, outbound::Outbound, time::UnixTime};
 
 /// The largest answer that is read, in bytes.
@@ -36,8 +36,7 @@ impl Hook {
             .header(CONTENT_TYPE, "application/json")
             .body(body)
             .send()
-            .await
-            .map_err(|error| failed(&error))?;
+            .await?;
         let answer = super::body(&mut response, MAX_ANSWER_BYTES).await?;
         Ok((response.status(), answer))
     }

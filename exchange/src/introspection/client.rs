@@ -16,7 +16,7 @@ use super::{
     issuer::{AddressUnfit, Issuer, callable},
     token::Token,
 };
-use crate::outbound::{self, Outbound};
+use crate::outbound::{self, Failure, Outbound};
 
 /// The largest metadata that is read, in bytes.
 const MAX_METADATA_BYTES: usize = 64 * 1024;
@@ -137,8 +137,7 @@ impl IssuerClient {
 
 /// The JSON that the issuer answers `request` with, of at most `most` bytes.
 async fn call(request: RequestBuilder, most: usize) -> Result<Vec<u8>, AskError> {
-    let response = request.header(ACCEPT, "application/json").send().await;
-    let mut response = response.map_err(|error| failed(&error))?;
+    let mut response = request.header(ACCEPT, "application/json").send().await?;
     match response.status() {
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -152,7 +151,7 @@ async fn call(request: RequestBuilder, most: usize) -> Result<Vec<u8>, AskError>
     if !is_json(response.headers()) {
         return Err(AskError::Misbehaved("its answer is not application/json".to_owned()));
     }
-    let body = outbound::body(&mut response, most).await.map_err(|error| failed(&error))?;
+    let body = outbound::body(&mut response, most).await?;
     body.ok_or_else(|| AskError::Misbehaved(format!("its answer is larger than {most} bytes")))
 }
 
@@ -188,15 +187,14 @@ fn endpoint_in(metadata: &[u8], issuer: &Issuer) -> Result<Url, AskError> {
     Ok(endpoint)
 }
 
-fn failed(error: &reqwest::Error) -> AskError {
-    let cause = outbound::cause(error);
-    if outbound::is_out_of_bounds(error) {
-        return AskError::AddressRefused(cause);
+impl From<reqwest::Error> for AskError {
+    fn from(error: reqwest::Error) -> Self {
+        match Failure::from(error) {
+            Failure::OutOfBounds(cause) => Self::AddressRefused(cause),
+            Failure::NotHttp(cause) => Self::Misbehaved(cause),
+            Failure::Unreachable(cause) => Self::Unreachable(cause),
+        }
     }
-    if outbound::is_not_http(error) {
-        return AskError::Misbehaved(cause);
-    }
-    AskError::Unreachable(cause)
 }
 
 #[cfg(test)]

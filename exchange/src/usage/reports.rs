@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     HeaderMap, Request, Response,
-    body::Body,
     header::{
         ACCEPT, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
     },
@@ -25,7 +24,13 @@ use super::{
     response,
 };
 use crate::{
-    assertion, body, random, refusal::Refusal, route::Trace, spent, store::StoreError,
+    assertion,
+    body::{self, RequestBody},
+    random,
+    refusal::Refusal,
+    route::Trace,
+    spent,
+    store::StoreError,
     time::UnixTime,
 };
 
@@ -61,14 +66,11 @@ impl Form {
 
 impl Usage {
     /// Tells somebody what they used.
-    pub async fn mine<B>(
+    pub async fn mine(
         &self,
-        request: Request<B>,
+        request: Request<impl RequestBody>,
         trace: &mut Trace,
-    ) -> Result<Response<Full<Bytes>>, Refusal>
-    where
-        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
-    {
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
         let (asker, question, form) = self.asked_by_a_person(request, trace).await?;
         let report = self.report(question.of(&asker.sub)).await?;
         match form {
@@ -79,14 +81,11 @@ impl Usage {
     }
 
     /// Tells an admin what anybody used.
-    pub async fn everybodys<B>(
+    pub async fn everybodys(
         &self,
-        request: Request<B>,
+        request: Request<impl RequestBody>,
         trace: &mut Trace,
-    ) -> Result<Response<Full<Bytes>>, Refusal>
-    where
-        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
-    {
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
         let (asker, question, form) = self.asked_by_a_person(request, trace).await?;
         if !asker.roles.iter().any(|role| role == ADMIN_ROLE) {
             let detail = format!("everybody's usage needs the role {ADMIN_ROLE}");
@@ -128,14 +127,11 @@ impl Usage {
     }
 
     /// Who asks, for what, and how they want it.
-    async fn asked_by_a_person<B>(
+    async fn asked_by_a_person(
         &self,
-        request: Request<B>,
+        request: Request<impl RequestBody>,
         trace: &mut Trace,
-    ) -> Result<(Assertion, Question, Form), Refusal>
-    where
-        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
-    {
+    ) -> Result<(Assertion, Question, Form), Refusal> {
         let (head, body) = request.into_parts();
         body::read(body, self.body).await?;
         let jwt = assertion::presented(&head.headers)?;

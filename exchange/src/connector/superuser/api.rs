@@ -4,7 +4,7 @@ use reqwest::{Client, Method, StatusCode, header::AUTHORIZATION};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json, value::RawValue};
 
-use super::super::{ConnectorError, body, failed};
+use super::super::{ConnectorError, body};
 use crate::{access::Superuser, instance::InstanceUrl};
 
 /// The largest answer that is read, in bytes; a collection's description is the longest.
@@ -187,7 +187,7 @@ impl Api<'_> {
             let text = json.to_string();
             request = request.header("content-type", "application/json").body(text);
         }
-        let mut response = request.send().await.map_err(|error| failed(&error))?;
+        let mut response = request.send().await?;
         let answer = body(&mut response, MAX_ANSWER_BYTES).await?;
         Ok((response.status(), answer))
     }
