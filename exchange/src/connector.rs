@@ -72,6 +72,16 @@ pub trait Connector: Send + Sync + 'static {
         request_id: &str,
         deadline: Instant,
     ) -> impl Future<Output = Result<Entry, ConnectorError>> + Send;
+
+    /// Ends every session of `subject` in `instance` by `deadline`; whether there is such a user.
+    /// It may be asked for again.
+    fn end_sessions(
+        &self,
+        instance: &Instance,
+        subject: &Subject,
+        request_id: &str,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<bool, ConnectorError>> + Send;
 }
 
 /// Every way into instances: which one, the registry says of each.
@@ -114,6 +124,26 @@ impl Connector for Doors {
                 self.superuser.enter(instance, superuser, person, deadline).await
             }
         }
+    }
+
+    async fn end_sessions(
+        &self,
+        instance: &Instance,
+        subject: &Subject,
+        request_id: &str,
+        deadline: Instant,
+    ) -> Result<bool, ConnectorError> {
+        let ended = async {
+            match &instance.access {
+                Access::Hook(key) => {
+                    self.hook.end_sessions(instance, key, subject, request_id).await
+                }
+                Access::Superuser(superuser) => {
+                    self.superuser.end_sessions(instance, superuser, subject).await
+                }
+            }
+        };
+        timeout_at(deadline, ended).await.map_err(|_| ConnectorError::Late)?
     }
 }
 

@@ -28,6 +28,7 @@ pub struct Metrics {
     lease_reports: Family<OutcomeLabels, Counter>,
     usage_settlements: Family<SettlementLabels, Counter>,
     usage_open: Gauge,
+    revocations_pending: Gauge,
     instances: Gauge,
 }
 
@@ -78,6 +79,7 @@ impl Metrics {
         let lease_reports = Family::default();
         let usage_settlements = Family::default();
         let usage_open = Gauge::default();
+        let revocations_pending = Gauge::default();
         let instances = Gauge::default();
         let seconds = || Unit::Seconds;
         registry.register("requests", "Requests answered, by route and code", requests.clone());
@@ -125,6 +127,11 @@ impl Metrics {
             usage_settlements.clone(),
         );
         registry.register("usage_open", "AI calls that are not settled yet", usage_open.clone());
+        registry.register(
+            "revocations_pending",
+            "Sessions that are to end and have not yet",
+            revocations_pending.clone(),
+        );
         registry.register("instances", "Registered instances", instances.clone());
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The version that runs", Info::new(version));
@@ -140,6 +147,7 @@ impl Metrics {
             lease_reports,
             usage_settlements,
             usage_open,
+            revocations_pending,
             instances,
         }
     }
@@ -189,6 +197,11 @@ impl Metrics {
         self.usage_open.set(count);
     }
 
+    /// So many sessions are to end and have not yet.
+    pub fn pending_revocations(&self, count: i64) {
+        self.revocations_pending.set(count);
+    }
+
     /// There are so many instances.
     pub fn instances(&self, count: i64) {
         self.instances.set(count);
@@ -224,6 +237,7 @@ mod tests {
         metrics.settlement("provider", "replaced");
         metrics.reaped(2);
         metrics.open_reservations(4);
+        metrics.pending_revocations(5);
         metrics.instances(3);
         let text = metrics.render();
         for line in [
@@ -237,6 +251,7 @@ mod tests {
             "kombi_exchange_usage_settlements_total{source=\"provider\",outcome=\"replaced\"} 1",
             "kombi_exchange_usage_settlements_total{source=\"reaper\",outcome=\"accepted\"} 2",
             "kombi_exchange_usage_open 4",
+            "kombi_exchange_revocations_pending 5",
             "kombi_exchange_instances 3",
             "kombi_exchange_build_info{version=\"",
         ] {

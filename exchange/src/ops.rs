@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::{
     metrics::{self, Metrics},
-    registry,
+    registry, revocations,
     store::Store,
     usage::Usage,
 };
@@ -75,6 +75,9 @@ impl Ops {
         }
         if let Ok(Some(open)) = timeout(PATIENCE, self.usage.open_count()).await {
             self.metrics.open_reservations(open);
+        }
+        if let Ok(Ok(pending)) = timeout(PATIENCE, revocations::count(&self.store)).await {
+            self.metrics.pending_revocations(pending);
         }
         let mut response = text(StatusCode::OK, self.metrics.render());
         let media_type = HeaderValue::from_static(metrics::MEDIA_TYPE);

@@ -17,6 +17,7 @@ use crate::{
     config::{Config, ConfigError, LISTEN, OPS_LISTEN},
     connector::Doors,
     data_dir::{Claim, DataDir, DataDirError},
+    entrance::Entrance,
     introspection::Introspection,
     lanes::Lanes,
     leases::Leases,
@@ -25,6 +26,7 @@ use crate::{
     ops::Ops,
     outbound::{Outbound, OutboundError},
     registry::{Registry, RegistryError},
+    revocations::Revocations,
     route::{self, Desks},
     session::Desk,
     spent,
@@ -72,6 +74,7 @@ pub struct Server {
     desks: Arc<Desks<Doors>>,
     view: Ops,
     usage: Usage,
+    revocations: Revocations<Doors>,
     sweep: Duration,
     addresses: Addresses,
     _claim: Claim,
@@ -112,16 +115,17 @@ impl Server {
             config.limits.body,
             metrics.clone(),
         )?;
-        let sessions = Desk {
-            verifier,
+        let entrance = Arc::new(Entrance {
             registry,
             store: store.clone(),
             lanes: Lanes::new(config.limits.lane, config.limits.lane_patience),
             connector: Doors::new(outbound),
-            instance_timeout: config.instance_timeout,
-            limits: config.limits.body,
+            patience: config.instance_timeout,
             metrics: metrics.clone(),
-        };
+        });
+        let revocations = Revocations::new(store.clone(), Arc::clone(&entrance));
+        let sessions =
+            Desk { verifier, store: store.clone(), entrance, limits: config.limits.body };
         let idle = config.limits.idle;
         let (public, public_address) =
             bind(LISTEN, config.listen, config.max_connections, idle).await?;
@@ -139,6 +143,7 @@ impl Server {
             desks: Arc::new(desks),
             view: Ops { store, usage: usage.clone(), metrics, stopping: Arc::default() },
             usage,
+            revocations,
             sweep: config.limits.sweep,
             addresses: Addresses { public: public_address, ops: ops_address },
             _claim: claim,
@@ -159,11 +164,12 @@ impl Server {
 
     /// Serves until `stop`, then finishes what is under way.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
-        let Self { public, ops, desks, view, usage, sweep, addresses, _claim } = self;
+        let Self { public, ops, desks, view, usage, revocations, sweep, addresses, _claim } = self;
         let Addresses { public: listen, ops: ops_listen } = addresses;
         tracing::info!(%listen, %ops_listen, version = env!("CARGO_PKG_VERSION"), "listening");
 
         let sweeper = tokio::spawn(keep_sweeping(view.store.clone(), usage, sweep));
+        let revoker = tokio::spawn(async move { revocations.work().await });
         let stopping = Arc::clone(&view.stopping);
         let (ops_stop, ops_stopped) = oneshot::channel::<()>();
         let ops = tokio::spawn(ops.serve(
@@ -179,6 +185,7 @@ impl Server {
         // The operator can see what is happening until the very end.
         drop(ops_stop);
         let _ = ops.await;
+        revoker.abort();
         sweeper.abort();
         tracing::info!(drained, "stopped");
     }

@@ -2,7 +2,7 @@
 //!
 //! What [`Store::write`] has answered is on disk: it survives a crash of the process and of the
 //! machine. The tables' meaning is with those who use them: [`crate::registry`],
-//! [`crate::links`], [`crate::spent`], [`crate::usage`].
+//! [`crate::links`], [`crate::revocations`], [`crate::spent`], [`crate::usage`].
 
 mod thread;
 
@@ -18,10 +18,11 @@ use thread::{Done, Jobs};
 
 /// The schema, one step per version (`PRAGMA user_version`). A step that was released never
 /// changes; new ones are appended.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("store/0001_first.sql"),
     include_str!("store/0002_usage.sql"),
     include_str!("store/0003_access.sql"),
+    include_str!("store/0004_revocations.sql"),
 ];
 
 /// The version that they lead to.

@@ -38,6 +38,12 @@ impl UnixTime {
         Self(self.0.saturating_add(duration.as_secs()))
     }
 
+    /// How long after `earlier` it is; no time if it is not after it.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_secs(self.0.saturating_sub(earlier.0))
+    }
+
     /// The moment `duration` earlier, in whole seconds; not before 1970.
     #[must_use]
     pub const fn minus(self, duration: Duration) -> Self {

@@ -7,11 +7,18 @@
 //! The hook answers 200 with PocketBase's `{token, record}` and how it came to the user in
 //! `meta.kombisphere` ([`Origin`]), which the exchange keeps to itself; or with a refusal
 //! ([`HookRefusal`]) in `data.code`; or 503 without a code where its environment is not set.
+//!
+//! `POST /api/kombisphere/end-sessions` takes an [`EndRequest`], signed in the same way, and ends
+//! all sessions of one user; the hook answers 200 with [`Ended`]. Its audience is another
+//! ([`end_audience`]), so neither request is good for the other's path.
 
 use serde::{Deserialize, Serialize};
 
 /// Path of the hook inside the instance.
 pub const HOOK_PATH: &str = "/api/kombisphere/session";
+
+/// Path of the hook that ends sessions.
+pub const END_PATH: &str = "/api/kombisphere/end-sessions";
 
 /// `iss` of the signed request.
 pub const REQUEST_ISSUER: &str = "kombi-exchange";
@@ -30,10 +37,10 @@ pub const MAX_ID_CHARS: usize = 255;
 /// cannot pass raw bytes on unchanged.
 pub const KEY_BYTES: usize = 32;
 
-/// The body of the call to the hook.
+/// The body of a call to the hook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SignedSessionRequest {
-    /// [`SessionRequest`] as a compact JWS.
+pub struct SignedRequest {
+    /// [`SessionRequest`] or [`EndRequest`] as a compact JWS.
     pub request: String,
 }
 
@@ -61,6 +68,36 @@ pub struct SessionRequest {
     /// The user's display name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+}
+
+/// Asks an instance to end every session of one user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndRequest {
+    /// Always [`REQUEST_ISSUER`].
+    pub iss: String,
+    /// [`end_audience`] of the instance's id.
+    pub aud: String,
+    /// Issued at, in seconds since 1970.
+    pub iat: u64,
+    /// Expires at, in seconds since 1970.
+    pub exp: u64,
+    /// Unique; the hook takes each one once.
+    pub jti: String,
+    /// The user's Zitadel id.
+    pub sub: String,
+}
+
+/// `aud` of a request that ends sessions in `instance`.
+#[must_use]
+pub fn end_audience(instance: &str) -> String {
+    format!("{instance}#end-sessions")
+}
+
+/// The hook's answer to an [`EndRequest`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Whether there is such a user.
+    pub ended: bool,
 }
 
 /// What the person gets: PocketBase's own answer to a sign-in.

@@ -9,6 +9,10 @@ routerAdd("POST", "/api/kombisphere/session", (e) => {
   return require(`${__hooks}/kombisphere/session.js`).openSession(e)
 }, $apis.bodyLimit(16 * 1024))
 
+routerAdd("POST", "/api/kombisphere/end-sessions", (e) => {
+  return require(`${__hooks}/kombisphere/end.js`).endSessions(e)
+}, $apis.bodyLimit(16 * 1024))
+
 onRecordCreateRequest((e) => {
   require(`${__hooks}/kombisphere/link.js`).refuseChangeByClient(e)
   e.next()

@@ -4,16 +4,21 @@
 use hyper::header::CONTENT_TYPE;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use kombi_spec::session::{
-    HOOK_PATH, HookRefusal, Origin, REQUEST_ISSUER, REQUEST_LIFETIME_S, Session, SessionRequest,
-    SignedSessionRequest,
+    END_PATH, EndRequest, Ended, HOOK_PATH, HookRefusal, Origin, REQUEST_ISSUER,
+    REQUEST_LIFETIME_S, Session, SessionRequest, SignedRequest, end_audience,
 };
 use reqwest::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 use super::{ConnectorError, Entry, Person};
-use crate::{access::HookKey, instance::Instance, outbound::Outbound, time::UnixTime};
+use crate::{
+    access::HookKey,
+    instance::{Instance, Subject},
+    outbound::Outbound,
+    time::UnixTime,
+};
 
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
@@ -27,12 +32,13 @@ impl Hook {
     async fn call(
         &self,
         instance: &Instance,
+        path: &str,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Vec<u8>), ConnectorError> {
         let mut response = self
             .outbound
             .client(instance.url.reach())
-            .post(instance.url.below(HOOK_PATH))
+            .post(instance.url.below(path))
             .header(CONTENT_TYPE, "application/json")
             .body(body)
             .send()
@@ -50,23 +56,52 @@ impl Hook {
         request_id: &str,
         deadline: Instant,
     ) -> Result<Entry, ConnectorError> {
-        let body = signed(instance, key, person, request_id, UnixTime::now())?;
-        let (status, answer) = timeout_at(deadline, self.call(instance, body))
+        let body = signed(key, &session_request(instance, person, request_id, UnixTime::now()))?;
+        let (status, answer) = timeout_at(deadline, self.call(instance, HOOK_PATH, body))
             .await
             .map_err(|_| ConnectorError::Late)??;
         if status == StatusCode::OK { entry(&answer) } else { Err(refusal(status, &answer)) }
     }
+
+    /// Asks the hook of `instance`, which `key` opens, to end every session of `subject`.
+    pub(super) async fn end_sessions(
+        &self,
+        instance: &Instance,
+        key: &HookKey,
+        subject: &Subject,
+        request_id: &str,
+    ) -> Result<bool, ConnectorError> {
+        let now = UnixTime::now();
+        let body = signed(
+            key,
+            &EndRequest {
+                iss: REQUEST_ISSUER.to_owned(),
+                aud: end_audience(instance.id.as_str()),
+                iat: now.as_secs(),
+                exp: now.as_secs().saturating_add(REQUEST_LIFETIME_S),
+                jti: request_id.to_owned(),
+                sub: subject.to_string(),
+            },
+        )?;
+        let (status, answer) = self.call(instance, END_PATH, body).await?;
+        match (status, serde_json::from_slice(&answer)) {
+            (StatusCode::OK, Ok(Ended { ended })) => Ok(ended),
+            (StatusCode::OK, Err(_)) => {
+                let problem = "its answer does not say whether sessions were ended";
+                Err(ConnectorError::Misbehaved(problem.to_owned()))
+            }
+            (status, _) => Err(refusal(status, &answer)),
+        }
+    }
 }
 
-/// The body of the call: the whole request, signed.
-fn signed(
+fn session_request(
     instance: &Instance,
-    key: &HookKey,
     person: &Person,
     request_id: &str,
     now: UnixTime,
-) -> Result<Vec<u8>, ConnectorError> {
-    let claims = SessionRequest {
+) -> SessionRequest {
+    SessionRequest {
         iss: REQUEST_ISSUER.to_owned(),
         aud: instance.id.to_string(),
         iat: now.as_secs(),
@@ -78,13 +113,17 @@ fn signed(
         email: person.email.clone(),
         email_verified: person.email_verified,
         name: person.name.clone(),
-    };
+    }
+}
+
+/// The body of a call: the whole request, signed.
+fn signed(key: &HookKey, claims: &impl Serialize) -> Result<Vec<u8>, ConnectorError> {
     let key = EncodingKey::from_secret(key.hmac_secret().as_bytes());
     let request =
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).map_err(|error| {
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).map_err(|error| {
             ConnectorError::Internal(format!("the request was not signed: {error}"))
         })?;
-    serde_json::to_vec(&SignedSessionRequest { request })
+    serde_json::to_vec(&SignedRequest { request })
         .map_err(|error| ConnectorError::Internal(error.to_string()))
 }
 

@@ -26,7 +26,7 @@ use tokio::{
 use super::{ConnectorError, Entry, Person};
 use crate::{
     access::Superuser,
-    instance::{Instance, InstanceId, InstanceUrl},
+    instance::{Instance, InstanceId, InstanceUrl, Subject},
     outbound::Outbound,
 };
 use account::Accounts;
@@ -58,6 +58,27 @@ impl AsSuperuser {
         timeout_at(deadline, self.sign_in(instance, superuser, person))
             .await
             .map_err(|_| ConnectorError::Late)?
+    }
+
+    /// Ends every session of `subject` in `instance`; whether there is such a user.
+    pub(super) async fn end_sessions(
+        &self,
+        instance: &Instance,
+        superuser: &Superuser,
+        subject: &Subject,
+    ) -> Result<bool, ConnectorError> {
+        let api = Api { client: self.outbound.client(instance.url.reach()), url: &instance.url };
+        let known = self.passes.of(&instance.id, superuser);
+        if let Some(known) = &known {
+            match account::end_sessions(api, known, subject).await {
+                Err(Trouble::Guest) => {}
+                done => return done.map_err(|trouble| no_guest(&trouble)),
+            }
+        }
+        let learnt_before = known.map(|known| known.since);
+        let known = self.learn(api, instance, superuser, learnt_before).await?;
+        let ended = account::end_sessions(api, &known, subject).await;
+        ended.map_err(|trouble| no_guest(&trouble))
     }
 
     /// Makes the instance at `url` ready to be entered as `superuser`.

@@ -11,7 +11,7 @@ use kombi_exchange::{
     instance::{InstanceId, InstanceUrl, Subject},
     leases::store::Local,
     outbound::system_lookup,
-    registry::{NewInstance, Registry},
+    registry::{self, NewInstance, Registry},
     seal::Seal,
     server::{Addresses, Server},
     store::Store,
@@ -43,28 +43,17 @@ impl Exchange {
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let gate = Gate::new(1);
         let data = tempfile::tempdir().unwrap();
-        let mut config = Config {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            ops_listen: "127.0.0.1:0".parse().unwrap(),
-            data: data.path().to_owned(),
-            gate_keys: vec![GateKey::parse(&gate.public()).unwrap()],
-            seal: Seal::new(&SEAL).unwrap(),
-            clock_skew: Duration::from_secs(5),
-            instance_timeout: Duration::from_secs(2),
-            introspection: None,
-            leases: Arc::new(Local::new()),
-            usage: None,
-            max_connections: 256,
-            limits: Limits::default(),
-            lookup: system_lookup,
-        };
+        let mut config = config(&gate, &data);
         change(&mut config);
-        let server = Server::bind(config).await.unwrap();
-        let addresses = server.addresses();
-        let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(server.serve(async { drop(stopped.await) }));
-        let client = client();
-        Self { gate, addresses, data, client, stop: Some(stop), served: Some(served) }
+        let (addresses, stop, served) = serve(config).await;
+        Self { gate, addresses, data, client: client(), stop: Some(stop), served: Some(served) }
+    }
+
+    /// Starts it again on the same data, once it has stopped.
+    pub(crate) async fn start_again(&mut self) {
+        let (addresses, stop, served) = serve(config(&self.gate, &self.data)).await;
+        self.addresses = addresses;
+        (self.stop, self.served) = (Some(stop), Some(served));
     }
 
     /// Registers an instance of the person `owner`, beside the running exchange as the command
@@ -83,6 +72,13 @@ impl Exchange {
         };
         registry.add(new, UnixTime::now()).await.unwrap();
         key
+    }
+
+    /// Removes an instance, in the same way.
+    pub(crate) async fn unregister(&self, id: &str) {
+        let database = DataDir::open(self.data.path()).unwrap().database();
+        let id = InstanceId::parse(id).unwrap();
+        registry::remove(&Store::open(&database).unwrap(), id).await.unwrap();
     }
 
     pub(crate) fn url(&self, instance: &str) -> String {
@@ -112,6 +108,31 @@ impl Exchange {
         drop(self.stop.take());
         self.served.take().unwrap()
     }
+}
+
+fn config(gate: &Gate, data: &TempDir) -> Config {
+    Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        ops_listen: "127.0.0.1:0".parse().unwrap(),
+        data: data.path().to_owned(),
+        gate_keys: vec![GateKey::parse(&gate.public()).unwrap()],
+        seal: Seal::new(&SEAL).unwrap(),
+        clock_skew: Duration::from_secs(5),
+        instance_timeout: Duration::from_secs(2),
+        introspection: None,
+        leases: Arc::new(Local::new()),
+        usage: None,
+        max_connections: 256,
+        limits: Limits::default(),
+        lookup: system_lookup,
+    }
+}
+
+async fn serve(config: Config) -> (Addresses, oneshot::Sender<()>, JoinHandle<()>) {
+    let server = Server::bind(config).await.unwrap();
+    let addresses = server.addresses();
+    let (stop, stopped) = oneshot::channel();
+    (addresses, stop, tokio::spawn(server.serve(async { drop(stopped.await) })))
 }
 
 /// A client like the gateway: it follows nothing and asks nobody.

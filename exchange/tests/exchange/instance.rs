@@ -6,7 +6,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use kombi_spec::session::{SessionRequest, SignedSessionRequest};
+use kombi_spec::session::{SessionRequest, SignedRequest};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -20,7 +20,7 @@ pub(crate) struct Call {
     pub(crate) line: String,
     /// The compact JWS, whose signature nobody has checked.
     pub(crate) jws: String,
-    /// Its claims.
+    /// Its claims; those of a request that ends sessions are fewer.
     pub(crate) claims: SessionRequest,
 }
 
@@ -105,7 +105,7 @@ async fn read(stream: &mut TcpStream) -> Option<Call> {
     loop {
         let text = String::from_utf8_lossy(&bytes);
         if let Some((head, body)) = text.split_once("\r\n\r\n")
-            && let Ok(SignedSessionRequest { request: jws }) = serde_json::from_str(body)
+            && let Ok(SignedRequest { request: jws }) = serde_json::from_str(body)
         {
             let line = head.lines().next().unwrap().to_owned();
             let claims = URL_SAFE_NO_PAD.decode(jws.split('.').nth(1).unwrap()).unwrap();

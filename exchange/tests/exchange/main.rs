@@ -22,6 +22,7 @@ mod limits;
 mod logins;
 mod operations;
 mod reach;
+mod revocations;
 mod usage;
 mod usage_process;
 mod usage_reports;

@@ -1,42 +1,18 @@
 // The whole way from a signed request to a session, and the answers when there is none.
 
 const { accountFor } = require("./account.js")
-const { Refusal, answerRefusal } = require("./refusal.js")
+const { answering, compactIn } = require("./door.js")
+const { Refusal } = require("./refusal.js")
 const { verifiedRequest } = require("./request.js")
-const { Misconfigured, settingsFromEnvironment } = require("./settings.js")
 const { spend } = require("./spent.js")
 
 function openSession(e) {
-  e.response.header().set("Cache-Control", "no-store")
-
-  // Only the signed request speaks here; a superuser's token next to it would switch the authRule off.
-  e.auth = null
-
-  try {
-    const settings = settingsFromEnvironment()
-    const nowS = Math.floor(Date.now() / 1000)
+  return answering(e, (settings, nowS) => {
     const request = verifiedRequest(compactIn(e), settings, nowS)
 
     spend(e.app, request, nowS)
     signIn(e, request)
-  } catch (err) {
-    if (err instanceof Refusal) {
-      return answerRefusal(e, err)
-    }
-    if (err instanceof Misconfigured) {
-      return answerMisconfigured(e, err)
-    }
-    throw err
-  }
-}
-
-function compactIn(e) {
-  try {
-    return e.requestInfo().body.request
-  } catch (_) {
-    // A body that cannot be read holds no request, which is refused where one is verified.
-    return undefined
-  }
+  })
 }
 
 function signIn(e, request) {
@@ -72,14 +48,6 @@ function answerSession(e, record, origin) {
       "Expected a user whom the rules of this instance let sign in, found one they keep out; ask the owner of this instance.",
     )
   }
-}
-
-function answerMisconfigured(e, misconfigured) {
-  const message = "KombiSphere sign-in is not configured on this instance; its owner finds the reason in the logs."
-
-  e.app.logger().error("KombiSphere: sign-in is not configured", "reason", misconfigured.message)
-
-  return e.json(503, { status: 503, message, data: {} })
 }
 
 module.exports = { openSession }

@@ -9,7 +9,7 @@ use super::{
     api::{Api, Trouble, User, Users, ZITADEL_SUB, misbehaved},
     passes::Known,
 };
-use crate::random;
+use crate::{instance::Subject, random};
 
 /// The users of one instance, asked on behalf of one person.
 pub(super) struct Accounts<'a> {
@@ -134,8 +134,7 @@ impl Accounts<'_> {
     }
 
     fn linked(&self) -> Result<String, Trouble> {
-        // A subject is never empty: `zitadel_sub = ""` is every local user.
-        Ok(format!("{ZITADEL_SUB} = {}", literal(self.person.subject.as_str())?))
+        linked_to(&self.person.subject)
     }
 
     /// The rule that a user must meet to sign in, as a filter. PocketBase does not apply it to
@@ -147,6 +146,30 @@ impl Accounts<'_> {
             Some(rule) => Ok(format!("({rule})")),
         }
     }
+}
+
+/// Ends every session of the user that is linked to `subject`; whether there is one. A user's tokens
+/// are signed with a key of their own, and this gives them another.
+pub(super) async fn end_sessions(
+    api: Api<'_>,
+    known: &Known,
+    subject: &Subject,
+) -> Result<bool, Trouble> {
+    let users = api.find(&known.pass, &linked_to(subject)?).await?;
+    if users.is_empty() {
+        // An empty list may be what a guest sees; the collection is shown to superusers only.
+        let Users { .. } = api.users(&known.pass).await?;
+    }
+    for user in &users {
+        api.update(&known.pass, &user.id, &json!({"tokenKey:autogenerate": ""})).await?;
+    }
+    Ok(!users.is_empty())
+}
+
+/// A filter for the user that is linked to `subject`, which is never empty: `zitadel_sub = ""` is
+/// every local user.
+fn linked_to(subject: &Subject) -> Result<String, Trouble> {
+    Ok(format!("{ZITADEL_SUB} = {}", literal(subject.as_str())?))
 }
 
 /// `text` as a string of PocketBase's filters, which have no escape that is the same in all

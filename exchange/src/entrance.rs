@@ -1,0 +1,108 @@
+//! The way into instances, for whoever stands at a desk: who may enter, their session, and its
+//! end.
+
+use std::time::Duration;
+
+use kombi_spec::code::Code;
+use tokio::time::Instant;
+
+use crate::{
+    connector::{Connector, ConnectorError, Entry, Person},
+    instance::{Instance, InstanceId, Subject},
+    lanes::Lanes,
+    links::{self, Change},
+    metrics::Metrics,
+    refusal::Refusal,
+    registry::Registry,
+    store::Store,
+    time::UnixTime,
+};
+
+/// What leads into instances.
+pub struct Entrance<C> {
+    /// Says who may enter where.
+    pub registry: Registry,
+    /// Remembers links.
+    pub store: Store,
+    /// Keeps instances from getting into each other's way.
+    pub lanes: Lanes,
+    /// Asks the instance.
+    pub connector: C,
+    /// How long an instance may take to answer.
+    pub patience: Duration,
+    /// Counts what happens.
+    pub metrics: Metrics,
+}
+
+impl<C: Connector> Entrance<C> {
+    /// The instance, if `subject` may enter it. A stranger learns no more about an instance than
+    /// about one that is not there.
+    pub async fn admit(&self, id: &InstanceId, subject: &Subject) -> Result<Instance, Refusal> {
+        let forbidden = |cause| {
+            let detail = "the instance is not among those that you may enter";
+            Refusal::new(Code::InstanceForbidden, detail).because(cause)
+        };
+        let instance = self.registry.find(id).await.map_err(Refusal::internal)?;
+        let instance = instance.ok_or_else(|| forbidden("not registered"))?;
+        if instance.admits(subject) { Ok(instance) } else { Err(forbidden("not a member")) }
+    }
+
+    /// A session of `person` in `instance`, by `deadline`; the link is remembered.
+    pub async fn enter(
+        &self,
+        instance: &Instance,
+        person: &Person,
+        request_id: &str,
+        deadline: Instant,
+    ) -> Result<Entry, Refusal> {
+        let Some(_permit) = self.lanes.enter(&instance.id).await else {
+            let detail = "too many logins into this instance are under way";
+            return Err(Refusal::new(Code::Overloaded, detail));
+        };
+        let started = Instant::now();
+        let entered = self.connector.enter(instance, person, request_id, deadline).await;
+        let outcome = entered.as_ref().map_or_else(ConnectorError::as_label, |_| "entered");
+        self.metrics.connector_call(outcome, started.elapsed());
+        let entry = entered?;
+        self.remember(instance, &person.subject, &entry.record_id).await?;
+        Ok(entry)
+    }
+
+    /// Ends every session of `subject` in `instance`; whether there is such a user.
+    pub async fn end_sessions(
+        &self,
+        instance: &Instance,
+        subject: &Subject,
+        request_id: &str,
+    ) -> Result<bool, ConnectorError> {
+        let deadline = Instant::now() + self.patience;
+        let started = Instant::now();
+        let ended = self.connector.end_sessions(instance, subject, request_id, deadline).await;
+        let outcome = ended.as_ref().map_or_else(ConnectorError::as_label, |_| "ended");
+        self.metrics.connector_call(outcome, started.elapsed());
+        ended
+    }
+
+    async fn remember(
+        &self,
+        instance: &Instance,
+        subject: &Subject,
+        record_id: &str,
+    ) -> Result<(), Refusal> {
+        let now = UnixTime::now();
+        let change = links::remember(&self.store, &instance.id, subject, record_id, now)
+            .await
+            .map_err(Refusal::internal)?;
+        if let Change::Moved { from } = change {
+            // The instance is the authority on its users; but somebody should know.
+            tracing::warn!(
+                instance = instance.id.as_str(),
+                sub = subject.as_str(),
+                from,
+                to = record_id,
+                "the instance knows this person by another record than before"
+            );
+        }
+        Ok(())
+    }
+}
