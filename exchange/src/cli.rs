@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    command::{instance, keygen, serve, usage},
+    command::{audit, instance, keygen, serve, usage},
     config::{self, ConfigError},
     data_dir::DataDirError,
     registry::RegistryError,
@@ -61,7 +61,7 @@ Environment (a flag, where there is one, wins):
   SSL_CERT_FILE                       root certificates for https instances and the issuer, if not
                                       the machine's
 
-The seal key is needed by `serve`, `instance add` and `instance rotate-key`, the data directory by
+The seal key is needed by `serve`, by `instance` but for `list`, and by `audit`, the data directory by
 every command but `keygen`, the keys of the gate, plans and prices also by `usage replay`,
 everything else by `serve` alone. Exit codes: 0 done, 1 failed, 2 configured wrongly.";
 
@@ -88,6 +88,9 @@ enum Command {
     /// Read the ledger of AI usage, or bring it up to date
     #[command(subcommand)]
     Usage(UsageCommand),
+    /// Read the audit: who did what, on whom, why and with what outcome
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Make new keys and print them: the gate's key pair, and a seal key
     Keygen(KeygenArgs),
 }
@@ -154,6 +157,42 @@ pub struct TermsArgs {
     /// File with the prices of models
     #[arg(long, value_name = "FILE", env = PRICES, hide_env_values = true)]
     pub prices: Option<OsString>,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Say whether every record is there as it was written, or which is the first that is not
+    Verify(AuditVerifyArgs),
+    /// Print the records, with pseudonyms for people
+    Export(AuditExportArgs),
+}
+
+/// Flags of `audit verify`.
+#[derive(Debug, Args)]
+pub struct AuditVerifyArgs {
+    /// Where the audit ended once, as this command or the log of `serve` told it: NUMBER:HASH
+    #[arg(long, value_name = "ANCHOR")]
+    pub anchor: Option<String>,
+}
+
+/// Flags of `audit export`.
+#[derive(Debug, Args)]
+pub struct AuditExportArgs {
+    /// Only records after the one with this number
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub after: i64,
+    /// What to print
+    #[arg(long, value_enum, default_value = "csv")]
+    pub form: AuditForm,
+}
+
+/// What an export looks like.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum AuditForm {
+    /// A line for each record
+    Csv,
+    /// A JSON object a line for each record
+    Jsonl,
 }
 
 #[derive(Debug, Subcommand)]
@@ -400,6 +439,12 @@ impl Cli {
             }
             Command::Usage(UsageCommand::Outbox(args)) => {
                 usage::outbox(&args, &config::data(data)?).await
+            }
+            Command::Audit(AuditCommand::Verify(args)) => {
+                audit::verify(&args, &config::data(data)?).await
+            }
+            Command::Audit(AuditCommand::Export(args)) => {
+                audit::export(&args, &config::data(data)?).await
             }
             Command::Keygen(KeygenArgs { json }) => keygen::run(json),
         }

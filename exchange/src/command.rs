@@ -1,5 +1,6 @@
 //! What the command line can ask for.
 
+pub mod audit;
 pub mod instance;
 pub mod keygen;
 pub mod serve;

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
-use kombi_spec::code::Code;
+use kombi_spec::{code::Code, session::Origin};
+use rusqlite::Connection;
 use tokio::time::Instant;
 
 use crate::{
+    audit::{Act, Action, Audit},
     connector::{Connector, ConnectorError, Entry, Person},
     instance::{Instance, InstanceId, Subject},
     lanes::Lanes,
@@ -14,7 +16,7 @@ use crate::{
     metrics::Metrics,
     refusal::Refusal,
     registry::Registry,
-    store::Store,
+    store::{Store, StoreError},
     time::UnixTime,
 };
 
@@ -24,6 +26,8 @@ pub struct Entrance<C> {
     pub registry: Registry,
     /// Remembers links.
     pub store: Store,
+    /// Has every login and every link.
+    pub audit: Audit,
     /// Keeps instances from getting into each other's way.
     pub lanes: Lanes,
     /// Asks the instance.
@@ -64,7 +68,7 @@ impl<C: Connector> Entrance<C> {
         let outcome = entered.as_ref().map_or_else(ConnectorError::as_label, |_| "entered");
         self.metrics.connector_call(outcome, started.elapsed());
         let entry = entered?;
-        self.remember(instance, &person.subject, &entry.record_id).await?;
+        self.remember(instance, &person.subject, &entry, request_id).await?;
         Ok(entry)
     }
 
@@ -83,23 +87,35 @@ impl<C: Connector> Entrance<C> {
         ended
     }
 
+    /// Writes down who was let in as whom, before they are told.
     async fn remember(
         &self,
         instance: &Instance,
         subject: &Subject,
-        record_id: &str,
+        entry: &Entry,
+        request_id: &str,
     ) -> Result<(), Refusal> {
-        let now = UnixTime::now();
-        let change = links::remember(&self.store, &instance.id, subject, record_id, now)
-            .await
-            .map_err(Refusal::internal)?;
+        let (audit, now) = (self.audit.clone(), UnixTime::now());
+        let (id, sub, record_id) = (instance.id.clone(), subject.clone(), entry.record_id.clone());
+        let act = Act::of_person(subject, request_id);
+        let origin = entry.origin.map(Origin::as_str).unwrap_or_default();
+        let remember = move |connection: &Connection| {
+            let change = links::remember(connection, &id, &sub, &record_id, now)?;
+            let did = |action| act.did(action).at(&id).on(sub.as_str());
+            if change != Change::Known {
+                audit.record(connection, &did(Action::Link).with(&record_id), now)?;
+            }
+            audit.record(connection, &did(Action::Login).with(origin), now)?;
+            Ok::<_, StoreError>(change)
+        };
+        let change = self.store.write(remember).await.map_err(Refusal::internal)?;
         if let Change::Moved { from } = change {
             // The instance is the authority on its users; but somebody should know.
             tracing::warn!(
                 instance = instance.id.as_str(),
                 sub = subject.as_str(),
                 from,
-                to = record_id,
+                to = entry.record_id,
                 "the instance knows this person by another record than before"
             );
         }

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     instance::{InstanceId, Subject},
-    store::{Store, StoreError},
+    store::StoreError,
     time::UnixTime,
 };
 
@@ -23,35 +23,29 @@ pub enum Change {
     },
 }
 
-/// Remembers durably that `subject` is the record `record_id` in `instance`.
-pub async fn remember(
-    store: &Store,
+/// Remembers that `subject` is the record `record_id` in `instance`.
+pub fn remember(
+    connection: &Connection,
     instance: &InstanceId,
     subject: &Subject,
     record_id: &str,
     now: UnixTime,
 ) -> Result<Change, StoreError> {
-    let (instance, subject, record_id) =
-        (instance.to_string(), subject.to_string(), record_id.to_owned());
-    store
-        .write(move |connection| {
-            let change = match current(connection, &instance, &subject)? {
-                Some(known) if known == record_id => return Ok(Change::Known),
-                Some(from) => Change::Moved { from },
-                None => Change::New,
-            };
-            connection.execute(
-                "UPDATE links SET until = ?3
-                 WHERE instance_id = ?1 AND sub = ?2 AND until IS NULL",
-                params![instance, subject, now.as_sql()],
-            )?;
-            connection.execute(
-                "INSERT INTO links (instance_id, sub, record_id, since) VALUES (?1, ?2, ?3, ?4)",
-                params![instance, subject, record_id, now.as_sql()],
-            )?;
-            Ok(change)
-        })
-        .await
+    let (instance, subject) = (instance.as_str(), subject.as_str());
+    let change = match current(connection, instance, subject)? {
+        Some(known) if known == record_id => return Ok(Change::Known),
+        Some(from) => Change::Moved { from },
+        None => Change::New,
+    };
+    connection.execute(
+        "UPDATE links SET until = ?3 WHERE instance_id = ?1 AND sub = ?2 AND until IS NULL",
+        params![instance, subject, now.as_sql()],
+    )?;
+    connection.execute(
+        "INSERT INTO links (instance_id, sub, record_id, since) VALUES (?1, ?2, ?3, ?4)",
+        params![instance, subject, record_id, now.as_sql()],
+    )?;
+    Ok(change)
 }
 
 fn current(

@@ -29,6 +29,7 @@ pub struct Metrics {
     usage_settlements: Family<SettlementLabels, Counter>,
     usage_open: Gauge,
     revocations_pending: Gauge,
+    audit_records: Gauge,
     instances: Gauge,
 }
 
@@ -80,6 +81,7 @@ impl Metrics {
         let usage_settlements = Family::default();
         let usage_open = Gauge::default();
         let revocations_pending = Gauge::default();
+        let audit_records = Gauge::default();
         let instances = Gauge::default();
         let seconds = || Unit::Seconds;
         registry.register("requests", "Requests answered, by route and code", requests.clone());
@@ -132,6 +134,7 @@ impl Metrics {
             "Sessions that are to end and have not yet",
             revocations_pending.clone(),
         );
+        registry.register("audit_records", "Records of the audit", audit_records.clone());
         registry.register("instances", "Registered instances", instances.clone());
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The version that runs", Info::new(version));
@@ -148,6 +151,7 @@ impl Metrics {
             usage_settlements,
             usage_open,
             revocations_pending,
+            audit_records,
             instances,
         }
     }
@@ -202,6 +206,11 @@ impl Metrics {
         self.revocations_pending.set(count);
     }
 
+    /// The audit has so many records.
+    pub fn audit_records(&self, count: i64) {
+        self.audit_records.set(count);
+    }
+
     /// There are so many instances.
     pub fn instances(&self, count: i64) {
         self.instances.set(count);
@@ -238,6 +247,7 @@ mod tests {
         metrics.reaped(2);
         metrics.open_reservations(4);
         metrics.pending_revocations(5);
+        metrics.audit_records(5);
         metrics.instances(3);
         let text = metrics.render();
         for line in [
@@ -252,6 +262,7 @@ mod tests {
             "kombi_exchange_usage_settlements_total{source=\"reaper\",outcome=\"accepted\"} 2",
             "kombi_exchange_usage_open 4",
             "kombi_exchange_revocations_pending 5",
+            "kombi_exchange_audit_records 5",
             "kombi_exchange_instances 3",
             "kombi_exchange_build_info{version=\"",
         ] {

@@ -17,6 +17,7 @@ use hyper::{
 use tokio::time::timeout;
 
 use crate::{
+    audit::Audit,
     metrics::{self, Metrics},
     registry, revocations,
     store::Store,
@@ -31,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Ops {
     /// The database.
     pub store: Store,
+    /// The audit.
+    pub audit: Audit,
     /// The ledger.
     pub usage: Usage,
     /// The counters.
@@ -72,6 +75,9 @@ impl Ops {
         // Without an answer the last known number stands; /readyz says what is wrong.
         if let Ok(Ok(count)) = timeout(PATIENCE, registry::count(&self.store)).await {
             self.metrics.instances(count);
+        }
+        if let Ok(Ok(head)) = timeout(PATIENCE, self.audit.head(&self.store)).await {
+            self.metrics.audit_records(head.seq);
         }
         if let Ok(Some(open)) = timeout(PATIENCE, self.usage.open_count()).await {
             self.metrics.open_reservations(open);

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::{
     access::Access,
     address::Reach,
+    audit::{Act, Action, Audit, AuditError},
     instance::{Instance, InstanceId, InstanceUrl, Subject},
     random::NoRandomness,
     seal::Seal,
@@ -37,6 +38,9 @@ pub enum RegistryError {
          found another"
     )]
     OtherSeal,
+    /// The audit cannot be kept, so nothing is changed.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// No key could be made.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
@@ -81,6 +85,7 @@ pub struct Listed {
 pub struct Registry {
     store: Store,
     seal: Seal,
+    audit: Audit,
 }
 
 impl Registry {
@@ -91,13 +96,32 @@ impl Registry {
         if !seal.recognises(&proof) {
             return Err(RegistryError::OtherSeal);
         }
-        Ok(Self { store, seal })
+        let audit = Audit::open(&store, &seal).await?;
+        Ok(Self { store, seal, audit })
+    }
+
+    /// The audit that every change is in.
+    #[must_use]
+    pub const fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// Registers an instance.
-    pub async fn add(&self, new: NewInstance, now: UnixTime) -> Result<(), RegistryError> {
+    pub async fn add(
+        &self,
+        new: NewInstance,
+        act: &Act,
+        now: UnixTime,
+    ) -> Result<(), RegistryError> {
         let sealed = self.seal.close(&new.id, &new.access)?;
-        self.store.write(move |connection| insert(connection, new, &sealed, now)).await
+        let about = format!("{} by {}", new.url, new.access.kind());
+        let record = act.did(Action::InstanceAdd).at(&new.id).on(new.owner.as_str()).with(about);
+        let audit = self.audit.clone();
+        let add = move |connection: &Connection| {
+            insert(connection, new, &sealed, now)?;
+            Ok(audit.record(connection, &record, now)?)
+        };
+        self.store.write(add).await
     }
 
     /// Replaces how the exchange gets into an instance. Logins under way may still use the old
@@ -106,16 +130,40 @@ impl Registry {
         &self,
         id: &InstanceId,
         access: &Access,
+        act: &Act,
+        now: UnixTime,
     ) -> Result<(), RegistryError> {
         let sealed = self.seal.close(id, access)?;
+        let record = act.did(Action::InstanceRotateKey).at(id).with(access.kind());
+        let audit = self.audit.clone();
         let (id, kind) = (id.clone(), access.kind());
         let update = "UPDATE instances SET access = ?2, sealed_key = ?3 WHERE id = ?1";
         self.store
             .write(move |connection| {
                 let values = params![id.as_str(), kind, sealed];
-                changed(id.clone(), connection.execute(update, values).map_err(sql)?)
+                changed(id.clone(), connection.execute(update, values).map_err(sql)?)?;
+                Ok(audit.record(connection, &record, now)?)
             })
             .await
+    }
+
+    /// Removes an instance with all that is known of who may enter and who they are there.
+    /// Nothing is changed in the instance itself.
+    pub async fn remove(
+        &self,
+        id: &InstanceId,
+        act: &Act,
+        now: UnixTime,
+    ) -> Result<(), RegistryError> {
+        let (id, audit) = (id.clone(), self.audit.clone());
+        let record = act.did(Action::InstanceRemove).at(&id);
+        let delete = "DELETE FROM instances WHERE id = ?1";
+        let gone = move |connection: &Connection| {
+            let removed = connection.execute(delete, [id.as_str()]).map_err(sql)?;
+            changed(id, removed)?;
+            Ok(audit.record(connection, &record, now)?)
+        };
+        self.store.write(gone).await
     }
 
     /// The instance with this id, if there is one.
@@ -148,17 +196,6 @@ pub async fn list(store: &Store) -> Result<Vec<Listed>, RegistryError> {
         })
         .await
         .map_err(RegistryError::Store)
-}
-
-/// Removes an instance with all that is known of who may enter and who they are there. Nothing
-/// is changed in the instance itself.
-pub async fn remove(store: &Store, id: InstanceId) -> Result<(), RegistryError> {
-    let delete = "DELETE FROM instances WHERE id = ?1";
-    let gone = move |connection: &Connection| {
-        let removed = connection.execute(delete, [id.as_str()]).map_err(sql)?;
-        changed(id, removed)
-    };
-    store.write(gone).await
 }
 
 /// How many instances there are in `store`.

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tokio::{sync::Notify, task::JoinSet, time::sleep};
 
 use crate::{
+    audit::{Act, Action, Actor},
     connector::Connector,
     entrance::Entrance,
     instance::{InstanceId, Subject},
@@ -168,7 +169,7 @@ impl<C: Connector> Revocations<C> {
             Err(error) => Some(error.to_string()),
         };
         let recorded = match &failure {
-            None => self.settle(&due).await,
+            None => self.settle(&due, &request_id).await,
             Some(error) => {
                 let pause = Duration::from_secs(1_u64 << due.failures.min(6)).min(LONGEST_PAUSE);
                 let (again_in_s, lag_s) = (pause.as_secs(), lag_s());
@@ -189,15 +190,17 @@ impl<C: Connector> Revocations<C> {
         }
     }
 
-    async fn settle(&self, due: &Due) -> Result<(), StoreError> {
+    async fn settle(&self, due: &Due, request_id: &str) -> Result<(), StoreError> {
         let (instance, sub) = (due.instance.to_string(), due.subject.to_string());
-        let asked = due.asked;
+        let (audit, asked, now) = (self.entrance.audit.clone(), due.asked, UnixTime::now());
+        let act = Act::new(Actor::Exchange, request_id).because(&due.reason);
+        let ended = act.did(Action::SessionsEnded).at(&due.instance).on(&sub);
         self.store
             .write(move |connection| {
                 let settle = "DELETE FROM revocations
                               WHERE instance_id = ?1 AND sub = ?2 AND asked = ?3";
                 connection.prepare_cached(settle)?.execute(params![instance, sub, asked])?;
-                Ok(())
+                audit.record(connection, &ended, now)
             })
             .await
     }

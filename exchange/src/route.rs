@@ -13,8 +13,17 @@ use kombi_spec::{
 };
 
 use crate::{
-    connector::Connector, instance::InstanceId, introspection::Introspection, leases::Leases,
-    metrics::Metrics, random, refusal::Refusal, session::Desk, usage::Usage,
+    audit::{Act, Action, Actor, Audit},
+    connector::Connector,
+    instance::InstanceId,
+    introspection::Introspection,
+    leases::Leases,
+    metrics::Metrics,
+    random,
+    refusal::Refusal,
+    session::Desk,
+    store::Store,
+    usage::Usage,
 };
 
 /// What a request leaves in the log, as far as it got.
@@ -40,6 +49,10 @@ pub struct Desks<C> {
     pub leases: Leases,
     /// The gate's own, about AI calls, and people's about what they used.
     pub usage: Usage,
+    /// Has every refusal of a person.
+    pub audit: Audit,
+    /// Where that is kept.
+    pub store: Store,
     /// Counts all of them.
     pub metrics: Metrics,
 }
@@ -124,6 +137,12 @@ pub async fn answer<C: Connector>(
         Route::Usage => desks.usage.everybodys(request, &mut trace).await,
     };
     let request_id = trace.request_id.take().unwrap_or_else(random::request_id);
+    let outcome = match (outcome, route.action()) {
+        (Err(refusal), Some(action)) => {
+            Err(desks.refused(refusal, &route, action, &trace, &request_id).await)
+        }
+        (outcome, _) => outcome,
+    };
     let (response, refusal) = match outcome {
         Ok(response) => (response, None),
         Err(refusal) => (refusal.to_response(&request_id), Some(refusal)),
@@ -143,7 +162,7 @@ pub async fn answer<C: Connector>(
         sub = trace.subject,
         status = response.status().as_u16(),
         code,
-        origin = trace.origin.map(label),
+        origin = trace.origin.map(Origin::as_str),
         introspected = trace.introspected,
         detail = refusal.as_ref().map(|refusal| refusal.detail.as_str()),
         cause = refusal.as_ref().and_then(|refusal| refusal.cause.as_deref()),
@@ -153,21 +172,49 @@ pub async fn answer<C: Connector>(
     response
 }
 
+impl<C> Desks<C> {
+    /// `refusal`, once it is in the audit.
+    async fn refused(
+        &self,
+        refusal: Refusal,
+        route: &Route,
+        action: Action,
+        trace: &Trace,
+        request_id: &str,
+    ) -> Refusal {
+        let actor = trace.subject.clone().map_or(Actor::Stranger, Actor::Person);
+        let subject = actor.subject().to_owned();
+        let mut record = Act::new(actor, request_id).did(action).on(subject);
+        if let Route::Session(id) = route {
+            record = record.at(id);
+        }
+        let record = record.with(&refusal.detail).refused(refusal.code);
+        match self.audit.refused(&self.store, record).await {
+            Ok(()) => refusal,
+            Err(error) => Refusal::internal(error),
+        }
+    }
+}
+
 impl Route {
+    /// What a person does here, for the audit. What the gate asks in its own name is not there.
+    const fn action(&self) -> Option<Action> {
+        match self {
+            Self::Session(_) => Some(Action::Login),
+            Self::OwnUsage | Self::Usage => Some(Action::UsageRead),
+            Self::Introspection
+            | Self::Leases
+            | Self::Reservation
+            | Self::Settlement
+            | Self::Unknown => None,
+        }
+    }
+
     fn instance(&self) -> Option<&str> {
         match self {
             Self::Session(id) => Some(id.as_str()),
             _ => None,
         }
-    }
-}
-
-/// How the instance came to the record, as the wire has it.
-const fn label(origin: Origin) -> &'static str {
-    match origin {
-        Origin::Found => "found",
-        Origin::Linked => "linked",
-        Origin::Created => "created",
     }
 }
 

@@ -18,15 +18,18 @@ const HOOK_KEY: &str = "kombi-exchange/hook-key/1/";
 /// The same for a superuser's credentials.
 const SUPERUSER: &str = "kombi-exchange/superuser/1/";
 
+/// The same for the audit's key.
+const AUDIT_KEY: &str = "kombi-exchange/audit-key/1";
+
 /// The same for [`Seal::proof`].
 const PROOF: &str = "kombi-exchange/proof/1";
 
 /// Seals and opens what opens instances.
 pub struct Seal(LessSafeKey);
 
-/// What is sealed does not open: sealed with another key, for another instance, or damaged.
+/// What is sealed does not open: sealed with another key, for something else, or damaged.
 #[derive(Debug, thiserror::Error)]
-#[error("the sealed access to this instance does not open")]
+#[error("what is sealed does not open with this key")]
 pub struct Broken;
 
 impl Seal {
@@ -61,6 +64,16 @@ impl Seal {
             }
             _ => Err(Broken),
         }
+    }
+
+    /// Seals the audit's key.
+    pub fn close_audit_key(&self, key: &[u8]) -> Result<Vec<u8>, NoRandomness> {
+        self.close_bound_to(Aad::from(AUDIT_KEY.to_owned()), key)
+    }
+
+    /// Opens the audit's key.
+    pub fn open_audit_key(&self, sealed: &[u8]) -> Result<Vec<u8>, Broken> {
+        self.open_bound_to(Aad::from(AUDIT_KEY.to_owned()), sealed)
     }
 
     /// Something that only the same key [recognises](Self::recognises).

@@ -14,6 +14,7 @@ use tokio::{sync::oneshot, time::interval};
 
 use crate::{
     assertion::Verifier,
+    audit::{Anchor, Audit},
     config::{Config, ConfigError, LISTEN, OPS_LISTEN},
     connector::Doors,
     data_dir::{Claim, DataDir, DataDirError},
@@ -96,6 +97,7 @@ impl Server {
         let claim = data.claim()?;
         let store = Store::open(&data.database())?;
         let registry = Registry::open(store.clone(), config.seal).await?;
+        let audit = registry.audit().clone();
         let outbound = Outbound::new(config.lookup)?;
         let metrics = Metrics::new();
         let verifier = Verifier::new(config.gate_keys, config.clock_skew);
@@ -113,11 +115,13 @@ impl Server {
             store.clone(),
             config.usage,
             config.limits.body,
+            audit.clone(),
             metrics.clone(),
         )?;
         let entrance = Arc::new(Entrance {
             registry,
             store: store.clone(),
+            audit: audit.clone(),
             lanes: Lanes::new(config.limits.lane, config.limits.lane_patience),
             connector: Doors::new(outbound),
             patience: config.instance_timeout,
@@ -135,13 +139,15 @@ impl Server {
             introspection,
             leases,
             usage: usage.clone(),
+            audit: audit.clone(),
+            store: store.clone(),
             metrics: metrics.clone(),
         };
         Ok(Self {
             public,
             ops,
             desks: Arc::new(desks),
-            view: Ops { store, usage: usage.clone(), metrics, stopping: Arc::default() },
+            view: Ops { store, audit, usage: usage.clone(), metrics, stopping: Arc::default() },
             usage,
             revocations,
             sweep: config.limits.sweep,
@@ -168,7 +174,8 @@ impl Server {
         let Addresses { public: listen, ops: ops_listen } = addresses;
         tracing::info!(%listen, %ops_listen, version = env!("CARGO_PKG_VERSION"), "listening");
 
-        let sweeper = tokio::spawn(keep_sweeping(view.store.clone(), usage, sweep));
+        let sweeper =
+            tokio::spawn(keep_sweeping(view.store.clone(), view.audit.clone(), usage, sweep));
         let revoker = tokio::spawn(async move { revocations.work().await });
         let stopping = Arc::clone(&view.stopping);
         let (ops_stop, ops_stopped) = oneshot::channel::<()>();
@@ -214,13 +221,28 @@ async fn announce(stop: impl Future<Output = ()>, stopping: Arc<AtomicBool>) {
     tracing::info!("stopping");
 }
 
-async fn keep_sweeping(store: Store, usage: Usage, every: Duration) {
+async fn keep_sweeping(store: Store, audit: Audit, usage: Usage, every: Duration) {
     let mut ticks = interval(every);
+    let mut told = None;
     loop {
         ticks.tick().await;
+        tell_where_the_audit_ends(&store, &audit, &mut told).await;
         if let Err(error) = spent::forget(&store, UnixTime::now()).await {
             tracing::error!(%error, "spent assertions were not swept");
         }
         usage.sweep(UnixTime::now()).await;
+    }
+}
+
+/// Writes into the log where the audit ends, if that is not what was `told` before: out of reach
+/// of whoever could put the whole database back to an earlier day.
+async fn tell_where_the_audit_ends(store: &Store, audit: &Audit, told: &mut Option<Anchor>) {
+    match audit.head(store).await {
+        Ok(head) if told.as_ref() == Some(&head) => {}
+        Ok(head) => {
+            tracing::info!(anchor = %head, "the audit ends here");
+            *told = Some(head);
+        }
+        Err(error) => tracing::error!(%error, "nobody knows where the audit ends"),
     }
 }

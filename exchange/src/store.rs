@@ -2,7 +2,7 @@
 //!
 //! What [`Store::write`] has answered is on disk: it survives a crash of the process and of the
 //! machine. The tables' meaning is with those who use them: [`crate::registry`],
-//! [`crate::links`], [`crate::revocations`], [`crate::spent`], [`crate::usage`].
+//! [`crate::links`], [`crate::revocations`], [`crate::spent`], [`crate::usage`], [`crate::audit`].
 
 mod thread;
 
@@ -18,11 +18,12 @@ use thread::{Done, Jobs};
 
 /// The schema, one step per version (`PRAGMA user_version`). A step that was released never
 /// changes; new ones are appended.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("store/0001_first.sql"),
     include_str!("store/0002_usage.sql"),
     include_str!("store/0003_access.sql"),
     include_str!("store/0004_revocations.sql"),
+    include_str!("store/0005_audit.sql"),
 ];
 
 /// The version that they lead to.
@@ -46,6 +47,11 @@ pub enum StoreError {
     /// The transaction was not committed; the reason is in the log.
     #[error("database: the transaction was not committed")]
     NotCommitted,
+    /// Somebody else wrote where the audit ends; nothing is added, so that nothing is covered up.
+    #[error(
+        "database: the audit's end is not what was written; `kombi-exchange audit verify` says more"
+    )]
+    AuditBroken,
     /// The file was written by a later version.
     #[error("database: expected schema version {known} or older, found {found}")]
     TooNew {

@@ -47,6 +47,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     assertion::Verifier,
+    audit::Audit,
     body::{BodyLimits, RequestBody},
     gate_call,
     metrics::Metrics,
@@ -72,6 +73,7 @@ pub struct Usage {
     verifier: Verifier,
     ledger: Option<Arc<Ledger>>,
     body: BodyLimits,
+    audit: Audit,
     metrics: Metrics,
 }
 
@@ -83,10 +85,11 @@ impl Usage {
         store: Store,
         settings: Option<Settings>,
         body: BodyLimits,
+        audit: Audit,
         metrics: Metrics,
     ) -> Result<Self, TermsError> {
         let ledger = settings.map(|settings| Ledger::open(store, settings)).transpose()?;
-        Ok(Self { verifier, ledger: ledger.map(Arc::new), body, metrics })
+        Ok(Self { verifier, ledger: ledger.map(Arc::new), body, audit, metrics })
     }
 
     /// Lets a call leave, or not.

@@ -121,6 +121,18 @@ pub enum Origin {
     Created,
 }
 
+impl Origin {
+    /// The origin as the wire has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::Linked => "linked",
+            Self::Created => "created",
+        }
+    }
+}
+
 /// Why the hook refused; `data.code` of its error answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

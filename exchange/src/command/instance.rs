@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::{
     access::{Access, HookKey, Superuser},
     address::Reach,
+    audit::Act,
     cli::{AddArgs, Failure, RotateArgs},
     config,
     connector::{Doors, Prepared},
@@ -48,7 +49,7 @@ pub async fn add(args: &AddArgs, data: &Path) -> Result<(), Failure> {
     if let Access::Superuser(superuser) = &access {
         prepare(&new.url, superuser).await?;
     }
-    registry.add(new, UnixTime::now()).await?;
+    registry.add(new, &Act::at_the_command_line(), UnixTime::now()).await?;
     if args.json {
         println!("{}", shown(&id, &access, Some(&url)));
     } else {
@@ -76,7 +77,8 @@ async fn prepare(url: &InstanceUrl, superuser: &Superuser) -> Result<(), Failure
 pub async fn rotate_key(args: &RotateArgs, data: &Path) -> Result<(), Failure> {
     let id = id(&args.id)?;
     let access = access(args.superuser.as_deref())?;
-    registry(data).await?.replace_access(&id, &access).await?;
+    let act = Act::at_the_command_line();
+    registry(data).await?.replace_access(&id, &access, &act, UnixTime::now()).await?;
     if args.json {
         println!("{}", shown(&id, &access, None));
     } else {
@@ -89,7 +91,8 @@ pub async fn rotate_key(args: &RotateArgs, data: &Path) -> Result<(), Failure> {
 /// Removes an instance from the registry.
 pub async fn remove(id_text: &str, data: &Path) -> Result<(), Failure> {
     let id = id(id_text)?;
-    registry::remove(&store(data)?, id.clone()).await?;
+    let act = Act::at_the_command_line();
+    registry(data).await?.remove(&id, &act, UnixTime::now()).await?;
     println!("Removed {id}. The instance itself and its users are as they were.");
     Ok(())
 }

@@ -94,6 +94,20 @@ impl Question {
         Self { by: vec![dimension], ..self.clone() }
     }
 
+    /// The days that it is about, and what it tells apart.
+    #[must_use]
+    pub fn about(&self) -> String {
+        let by: Vec<_> = self.by.iter().map(|dimension| dimension.as_str()).collect();
+        format!("{} to {} by {}", self.from, self.to, by.join(","))
+    }
+
+    /// The person that it is about, if it is about one.
+    #[must_use]
+    pub fn person(&self) -> Option<&str> {
+        let one = self.only.iter().find(|(dimension, _)| *dimension == Dimension::Subject);
+        one.map(|(_, subject)| &**subject)
+    }
+
     /// The answer to it; `None` if it would be longer than anybody gets at once.
     pub fn answer(&self, connection: &Connection) -> Result<Option<Report>, StoreError> {
         let apart: Vec<&str> = self.by.iter().map(|dimension| column(*dimension)).collect();

@@ -25,9 +25,11 @@ use super::{
 };
 use crate::{
     assertion,
+    audit::{Act, Action, Actor},
     body::{self, RequestBody},
     random,
     refusal::Refusal,
+    role,
     route::Trace,
     spent,
     store::StoreError,
@@ -87,10 +89,12 @@ impl Usage {
         trace: &mut Trace,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let (asker, question, form) = self.asked_by_a_person(request, trace).await?;
-        if !asker.roles.iter().any(|role| role == ADMIN_ROLE) {
-            let detail = format!("everybody's usage needs the role {ADMIN_ROLE}");
-            return Err(Refusal::new(Code::RoleMissing, detail));
-        }
+        role::require(&asker, ADMIN_ROLE)?;
+        let act = Act::new(Actor::Person(asker.sub), asker.jti);
+        let read = act.did(Action::UsageRead).with(question.about());
+        let read = read.on(question.person().unwrap_or_default());
+        let written = self.audit.write(&self.ledger()?.store, read).await;
+        written.map_err(Refusal::internal)?;
         match form {
             Form::Json => answered(&self.report(question).await?),
             Form::Csv => Ok(spreadsheet(&self.report(question).await?)),

@@ -6,12 +6,13 @@ use kombi_exchange::{
     access::{Access, HookKey},
     address::Reach,
     assertion::GateKey,
+    audit::Act,
     config::{Config, Limits},
     data_dir::DataDir,
     instance::{InstanceId, InstanceUrl, Subject},
     leases::store::Local,
     outbound::system_lookup,
-    registry::{self, NewInstance, Registry},
+    registry::{NewInstance, Registry},
     seal::Seal,
     server::{Addresses, Server},
     store::Store,
@@ -59,9 +60,7 @@ impl Exchange {
     /// Registers an instance of the person `owner`, beside the running exchange as the command
     /// line does.
     pub(crate) async fn register(&self, id: &str, url: &str, reach: Reach) -> HookKey {
-        let database = DataDir::open(self.data.path()).unwrap().database();
-        let store = Store::open(&database).unwrap();
-        let registry = Registry::open(store, Seal::new(&SEAL).unwrap()).await.unwrap();
+        let registry = self.registry().await;
         let key = HookKey::random().unwrap();
         let new = NewInstance {
             id: InstanceId::parse(id).unwrap(),
@@ -70,15 +69,21 @@ impl Exchange {
             members: ["member"].map(|sub| Subject::parse(sub).unwrap()).into(),
             access: Access::Hook(key.clone()),
         };
-        registry.add(new, UnixTime::now()).await.unwrap();
+        registry.add(new, &Act::at_the_command_line(), UnixTime::now()).await.unwrap();
         key
+    }
+
+    /// The registry, as the command line opens it.
+    async fn registry(&self) -> Registry {
+        let database = DataDir::open(self.data.path()).unwrap().database();
+        let store = Store::open(&database).unwrap();
+        Registry::open(store, Seal::new(&SEAL).unwrap()).await.unwrap()
     }
 
     /// Removes an instance, in the same way.
     pub(crate) async fn unregister(&self, id: &str) {
-        let database = DataDir::open(self.data.path()).unwrap().database();
-        let id = InstanceId::parse(id).unwrap();
-        registry::remove(&Store::open(&database).unwrap(), id).await.unwrap();
+        let (id, act) = (InstanceId::parse(id).unwrap(), Act::at_the_command_line());
+        self.registry().await.remove(&id, &act, UnixTime::now()).await.unwrap();
     }
 
     pub(crate) fn url(&self, instance: &str) -> String {

@@ -11,6 +11,7 @@ mod issuer;
 mod ledger;
 
 mod assertions;
+mod audit;
 mod command_line;
 mod durability;
 mod hook;

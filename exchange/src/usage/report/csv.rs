@@ -3,6 +3,7 @@
 use kombi_spec::usage::report::{Dimension, Report};
 
 use super::told;
+use crate::csv::field;
 
 /// The columns after those that are told apart.
 const NUMBERS: &str = "currency,calls,requests,input_tokens,cached_tokens,output_tokens,\
@@ -33,16 +34,6 @@ pub(crate) fn write(report: &Report) -> String {
             .collect();
         text.push_str(&fields.join(","));
         text.push_str("\r\n");
-    }
-    text
-}
-
-/// A text as a field. One that a spreadsheet would take for a formula gets an apostrophe.
-fn field(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let text = if formula { format!("'{text}") } else { text.to_owned() };
-    if text.contains([',', '"', '\r', '\n']) {
-        return format!("\"{}\"", text.replace('"', "\"\""));
     }
     text
 }
