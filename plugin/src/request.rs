@@ -435,7 +435,12 @@ impl HttpContext for Request {
     fn on_http_response_body(&mut self, body_size: usize, end_of_stream: bool) -> Action {
         if let Some(passage) = self.state.borrow_mut().watching() {
             let chunk = host::response_chunk(body_size);
-            if let Passes::Instead(instead) = passage.pass(&chunk, end_of_stream, host::now()) {
+            let (passes, trace) =
+                worker::with_moment(|moment| passage.pass(&chunk, end_of_stream, moment));
+            if let Some(trace) = trace {
+                log::usage(&trace);
+            }
+            if let Passes::Instead(instead) = passes {
                 // A client that gets its provider's usage although it did not ask for it is
                 // surprised, not harmed.
                 let _ = host::set_response_chunk(&instead);

@@ -7,7 +7,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use kombi_gate_core::{
     assertion::Signer,
     identity::Identity,
@@ -73,6 +73,15 @@ pub struct Registered {
     pub id: String,
     /// The key that the instance must be given.
     pub key: String,
+}
+
+/// What `kombi-exchange usage replay --json` tells.
+#[derive(Debug, Deserialize)]
+struct Replayed {
+    accepted: u64,
+    replaced: u64,
+    malformed: u64,
+    refused: u64,
 }
 
 impl Installed {
@@ -244,6 +253,19 @@ impl Exchange {
         let printed =
             artifacts::output(&mut command).context("kombi-exchange usage report failed")?;
         serde_json::from_str(&printed).context("kombi-exchange usage report")
+    }
+
+    /// Settles what a gateway's log has and the ledger has not, beside the running exchange:
+    /// `kombi-exchange usage replay`. Returns how many calls that were.
+    pub fn replay(&self, log: &Path) -> Result<u64> {
+        let mut command = self.installed.command();
+        command.args(["usage", "replay", "--json"]).arg(log);
+        let printed =
+            artifacts::output(&mut command).context("kombi-exchange usage replay failed")?;
+        let replayed: Replayed =
+            serde_json::from_str(&printed).context("kombi-exchange usage replay")?;
+        ensure!(replayed.malformed + replayed.refused == 0, "not all could be read: {replayed:?}");
+        Ok(replayed.accepted + replayed.replaced)
     }
 
     /// Where it tells how it is.

@@ -19,12 +19,16 @@ use crate::{
     stack::{Options, Stack},
 };
 use figures::Figures;
-use load::Load;
+use load::{Load, Seen};
 use provider::Provider;
 
 pub mod figures;
 pub mod load;
 pub mod provider;
+
+/// How long the gateway may take to tell the ledger by itself: longer than a worker waits before it
+/// tells what a dead one left behind, and shorter than the reaper.
+const TOLD_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long the ledger may take until every row is settled: longer than the reaper waits.
 const SETTLED_WITHIN: Duration = Duration::from_secs(180);
@@ -122,16 +126,30 @@ pub async fn measure(settings: Settings, host: Option<HostKind>) -> Result<Figur
         faults.push(KILLED_WORKER);
     }
     let seen = load.finish().await;
-    let deadline = Instant::now() + SETTLED_WITHIN;
+    settled(&mut stack, &seen, &provider, TOLD_WITHIN).await?;
+    let log = stack.gateway_log();
+    let replayed = stack.exchange()?.replay(&log)?;
+    let compared = settled(&mut stack, &seen, &provider, SETTLED_WITHIN).await?;
+    let figures = Figures { faults, replayed, ..compared };
+    if !figures.held() {
+        eprintln!("{}", stack.logs());
+    }
+    Ok(figures)
+}
+
+/// Compares once everything is settled, or time is over.
+async fn settled(
+    stack: &mut Stack,
+    seen: &[Seen],
+    provider: &Provider,
+    within: Duration,
+) -> Result<Figures> {
+    let deadline = Instant::now() + within;
     loop {
-        let rows = rows(&mut stack)?;
-        let figures =
-            Figures { faults: faults.clone(), ..Figures::compare(&seen, &provider.book(), &rows) };
+        let rows = rows(stack)?;
+        let figures = Figures::compare(seen, &provider.book(), &rows);
         let waits = figures.open + figures.missing > 0 || rows.values().any(|row| row.open > 0);
         if !waits || Instant::now() >= deadline {
-            if !figures.held() {
-                eprintln!("{}", stack.logs());
-            }
             return Ok(figures);
         }
         tokio::time::sleep(Duration::from_millis(500)).await;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -279,6 +280,17 @@ impl Stack {
     #[must_use]
     pub fn logs(&self) -> String {
         self.run.logs()
+    }
+
+    /// The gateway's own log.
+    #[must_use]
+    pub fn gateway_log(&self) -> PathBuf {
+        let name = match self.gateway.kind() {
+            HostKind::Kong => "kong/logs/error.log",
+            HostKind::Docker => "kong.log",
+            HostKind::Envoy => "envoy.log",
+        };
+        self.run.path().join(name)
     }
 
     /// Everything that any part has logged so far.

@@ -6,7 +6,7 @@ mod opaque;
 
 use std::{rc::Rc, time::Duration};
 
-use kombi_spec::{code::Code, header};
+use kombi_spec::{code::Code, header, usage::settle::Settlement};
 
 use crate::{
     admission::Admission,
@@ -15,6 +15,7 @@ use crate::{
         answer::Passes,
         ask::Edits,
         conversation::{AnswerHead, Conversation, Entered, Then},
+        outbox::Will,
     },
     cache::Recalled,
     config::{self, ConfigError, Issuer, KeyTerms, Policy, Rules},
@@ -26,7 +27,6 @@ use crate::{
     request::Head,
     reserved,
     step::{Departure, Forward, HttpOutcome, SetHeader, Step},
-    time::UnixTime,
     token::{Claims, Token, Window},
     worker::Moment,
 };
@@ -122,6 +122,8 @@ pub struct Passage {
     limited: Limited,
     /// The call of a model, where the route leads to some.
     conversation: Option<Box<Conversation>>,
+    /// What is told of that call if this worker dies before it leaves.
+    will: Option<Will>,
 }
 
 /// A request that waits.
@@ -138,7 +140,8 @@ impl Passage {
     pub fn begin(gate: Rc<Gate>, head: Head, moment: &mut Moment<'_>) -> (Self, Step) {
         moment.worker.leases.seed(head.request_id());
         let limited = Limited::default();
-        let mut passage = Self { gate, head, waiting: None, limited, conversation: None };
+        let mut passage =
+            Self { gate, head, waiting: None, limited, conversation: None, will: None };
         let step = passage.enter(moment);
         let step = passage.conclude(step, moment);
         (passage, step)
@@ -146,6 +149,7 @@ impl Passage {
 
     /// The call that was asked for has ended.
     pub fn resume(&mut self, outcome: HttpOutcome, moment: &mut Moment<'_>) -> Step {
+        self.revoke_will(moment);
         let step = match (&mut self.conversation, self.waiting.take()) {
             (Some(conversation), _) => conversation.reserved(outcome, moment.now).map(depart),
             (None, Some(Waiting::Keys { token, cause: Cause::Fetch(fetch, claim) })) => {
@@ -173,12 +177,18 @@ impl Passage {
         self.conversation.as_mut().is_some_and(|conversation| conversation.answered(head))
     }
 
-    /// A chunk of the upstream's answer goes by; the last one if `ends`.
-    pub fn pass(&mut self, chunk: &[u8], ends: bool, now: UnixTime) -> Passes {
-        match &mut self.conversation {
-            Some(conversation) => conversation.pass(chunk, ends, now),
-            None => Passes::AsItIs,
-        }
+    /// A chunk of the upstream's answer goes by; the last one if `ends`. Returns what becomes of
+    /// it, and as [`Self::end`] a line for the log, to be written before the chunk goes on.
+    pub fn pass(
+        &mut self,
+        chunk: &[u8],
+        ends: bool,
+        moment: &mut Moment<'_>,
+    ) -> (Passes, Option<String>) {
+        let Some(conversation) = &mut self.conversation else { return (Passes::AsItIs, None) };
+        let passes = conversation.pass(chunk, ends, moment.now);
+        let settlement = conversation.complete(moment.now);
+        (passes, settlement.and_then(|settlement| self.account(settlement, moment)))
     }
 
     /// Whether the upstream's answer has to be seen.
@@ -231,11 +241,23 @@ impl Passage {
             }
             _ => {}
         }
+        self.revoke_will(moment);
         let settlement = self.conversation.take()?.end(moment.now)?;
+        self.account(settlement, moment)
+    }
+
+    /// Has the ledger told of a call. Returns a line for the gateway's log.
+    fn account(&self, settlement: Settlement, moment: &mut Moment<'_>) -> Option<String> {
         moment.worker.health.note(&settlement, moment.now);
         let trace = self.gate.ledger()?.trace(&settlement);
         moment.worker.outbox.put(settlement, moment.zone, moment.now);
         trace
+    }
+
+    fn revoke_will(&mut self, moment: &mut Moment<'_>) {
+        if let Some(will) = self.will.take() {
+            will.revoke(moment.zone);
+        }
     }
 
     /// The gateway's id of this request.
@@ -320,7 +342,12 @@ impl Passage {
         let (exchange, health) = (rules.exchange.as_deref(), &moment.worker.health);
         let prepared = conversation.read(ai, exchange, health, body, moment.now)?;
         let step = match prepared.then {
-            Then::Reserve(call) => Step::Call(call),
+            Then::Reserve(call) => {
+                let unsent = conversation.unless_it_leaves(moment.now);
+                let outbox = &mut moment.worker.outbox;
+                self.will = unsent.and_then(|told| outbox.bequeath(told, moment.zone?, moment.now));
+                Step::Call(call)
+            }
             Then::Send(departure) => depart(departure),
         };
         Ok((prepared.edits, step))

@@ -6,7 +6,7 @@ use kombi_spec::usage::report::Sums;
 use serde_json::{Value, json};
 
 use super::{
-    KILLED_WORKER, Kind,
+    KILLED_WORKER, Kind, RELOADED,
     load::Seen,
     provider::{Book, Served},
 };
@@ -27,6 +27,11 @@ pub struct Figures {
     pub exact: usize,
     /// Calls of which the provider's numbers were lost with a worker; the reaper closed them.
     pub lost: usize,
+    /// Calls that had left when their worker died, and reached no provider; nobody else can know,
+    /// so the reaper closed them.
+    pub adrift: usize,
+    /// Calls that the ledger has out of the gateway's log.
+    pub replayed: u64,
     /// Estimated calls.
     pub estimated: usize,
     /// The median of the estimates' errors, as a part of what was served.
@@ -83,7 +88,10 @@ impl Figures {
         self.twice += usize::from(row.calls + row.open > 1);
         let tokens = (row.input_tokens, row.output_tokens);
         if served.requests == 0 {
-            self.invented += usize::from(tokens != (0, 0) || row.open > 0);
+            let counts = tokens != (0, 0) || row.open > 0;
+            let adrift = counts && broken && row.estimated > 0;
+            self.adrift += usize::from(adrift);
+            self.invented += usize::from(counts && !adrift);
             return;
         }
         self.rows += 1;
@@ -109,10 +117,12 @@ impl Figures {
     pub fn held(&self) -> bool {
         let bad = [self.invented, self.missing, self.twice, self.wrong, self.open];
         let died = self.faults.contains(&KILLED_WORKER);
+        let reloaded = self.faults.contains(&RELOADED);
         self.served > 0
             && self.rows == self.served
             && bad == [0; 5]
-            && (self.lost == 0 || died)
+            && (self.lost + self.adrift == 0 || died)
+            && (self.replayed == 0 || died || reloaded)
             && self.median_error <= LARGEST_ERROR
     }
 
@@ -122,7 +132,8 @@ impl Figures {
         json!({
             "held": self.held(), "calls": self.calls, "served": self.served, "rows": self.rows,
             "exact": self.exact, "estimated": self.estimated, "median_error": self.median_error,
-            "lost": self.lost, "invented": self.invented, "missing": self.missing,
+            "lost": self.lost, "adrift": self.adrift, "replayed": self.replayed,
+            "invented": self.invented, "missing": self.missing,
             "twice": self.twice, "wrong": self.wrong, "open": self.open,
             "refused_or_broken": self.refused_or_broken, "faults": self.faults,
         })
@@ -139,6 +150,7 @@ impl Figures {
             (self.exact, "have the provider's numbers"),
             (self.estimated, "are estimated: the client left"),
             (self.lost, "were lost with a worker, and closed by the reaper"),
+            (self.adrift, "had left when their worker died, and never arrived: the same"),
             (self.missing, "have no row"),
             (self.twice, "are there twice"),
             (self.wrong, "have wrong numbers"),
@@ -148,6 +160,7 @@ impl Figures {
             // Writing to a String cannot fail.
             let _ = writeln!(table, "{count:>8}  {what}");
         }
+        let _ = writeln!(table, "{:>8}  are there by usage replay", self.replayed);
         let _ = writeln!(
             table,
             "{:>7.1}%  is the median error of estimates",
@@ -205,5 +218,10 @@ mod tests {
         }
         let lost = one(Seen::Broken, told, Some(row(99, 9, 1)));
         assert!(Figures { faults: vec![KILLED_WORKER], ..lost }.held());
+        let adrift = one(Seen::Broken, None, Some(row(9, 5, 1)));
+        assert_eq!((adrift.adrift, adrift.invented, adrift.held()), (1, 0, false));
+        let replayed = Figures { replayed: 1, ..one(Seen::Whole, told, Some(row(9, 5, 0))) };
+        assert!(!replayed.held(), "nothing died, so the gateway should have told it");
+        assert!(Figures { faults: vec![RELOADED], ..replayed }.held());
     }
 }

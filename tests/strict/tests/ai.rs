@@ -38,6 +38,7 @@ struct Book {
     settled: Vec<Settlement>,
     down: bool,
     down_after_reserve: bool,
+    reserves_after_ms: u64,
     refuses: Option<(u16, Value)>,
 }
 
@@ -67,7 +68,7 @@ impl Peers for Everybody {
                 }
                 let reservation = json!({"reservation": "1", "authorization": PROVIDER_KEY,
                     "settle_within_s": 900, "remaining": []});
-                Answer::reply(200, reservation.to_string())
+                Answer::reply(200, reservation.to_string()).after(book.reserves_after_ms)
             }
             settle::PATH => {
                 let request: SettleRequest = serde_json::from_slice(&call.body).unwrap();
@@ -131,6 +132,15 @@ impl Gateway {
             chunks: chunks.iter().map(|chunk| chunk.as_bytes().to_vec()).collect(),
             client_leaves,
         }))
+    }
+
+    /// Workers begin anew, as after a crash: their memory is gone, the zone is still there.
+    fn start_workers_anew(&mut self) {
+        self.node.reload();
+        // Until a request has found out what the host has, a worker does nothing.
+        let token = self.issuer.token(self.node.now_s());
+        let listed = self.node.send(Request::get("/ai/v1/models").bearer(&token));
+        assert_eq!(listed.status(), 200);
     }
 
     /// Lets ticks pass until the ledger has been told of `count` calls, for at most two minutes.
@@ -224,6 +234,33 @@ fn a_client_that_leaves_is_settled_by_what_it_got() {
         assert_eq!(settled[0].usage_source, UsageSource::EstimatedAbort);
         assert_eq!(settled[0].usage.output, 5);
     }
+}
+
+#[test]
+fn who_has_a_whole_answer_has_a_row_with_its_numbers_whatever_comes_next() {
+    for host in Host::BOTH {
+        let mut gateway = Gateway::start(host);
+        let usage = if host == Host::Kong { format!(":{USAGE}") } else { USAGE.to_owned() };
+        // No end of the answer, only of the request.
+        gateway.stream(&[TEXT, &usage, DONE], true);
+        let settled = gateway.settled(1);
+        assert_eq!(settled[0].end_reason, EndReason::Completed);
+        assert_eq!((settled[0].usage.output, settled.len()), (4, 1));
+    }
+}
+
+#[test]
+fn a_call_that_was_reserved_when_its_worker_died_is_told_not_to_have_left() {
+    let mut gateway = Gateway::start(Host::Kong);
+    gateway.ledger.0.borrow_mut().reserves_after_ms = 500;
+    let request = gateway.request(&json!({"model": "small", "messages": []}));
+    gateway.node.begin(0, request);
+    assert_eq!(gateway.ledger.0.borrow().reserved.len(), 1);
+    gateway.start_workers_anew();
+    let settled = gateway.settled(1);
+    assert_eq!(settled[0].request_id, gateway.ledger.0.borrow().reserved[0].request_id);
+    assert_eq!(settled[0].end_reason, EndReason::NotSent);
+    assert_eq!(settled.len(), 1);
 }
 
 #[test]
@@ -332,11 +369,8 @@ fn a_provider_that_fails_costs_nothing() {
 fn what_a_dead_worker_left_is_told_by_another() {
     let mut gateway = Gateway::start(Host::Kong);
     gateway.stream(&[TEXT, USAGE, DONE], false);
-    // Before any tick, the worker's memory is gone; the zone is still there.
-    gateway.node.reload();
-    let token = gateway.issuer.token(gateway.node.now_s());
-    let listed = gateway.node.send(Request::get("/ai/v1/models").bearer(&token));
-    assert_eq!(listed.status(), 200);
+    // Before any tick.
+    gateway.start_workers_anew();
     let settled = gateway.settled(1);
     assert_eq!(settled[0].usage_source, UsageSource::Provider);
 }

@@ -88,6 +88,16 @@ impl Answer {
         }
     }
 
+    /// Whether it has told all that it will, even if the client is still to get the rest.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match &self.form {
+            Form::Events(events) => events.is_over(),
+            Form::Document(reading) => reading.is_closed(),
+            Form::Opaque => false,
+        }
+    }
+
     /// What the answer told until now.
     #[must_use]
     pub fn told(&self) -> Told {

@@ -226,6 +226,26 @@ impl Conversation {
         }
     }
 
+    /// What is to be told to the ledger once the answer has told all that it will: before the client
+    /// gets the last of it, so that no whole answer is lost with the worker.
+    pub fn complete(&mut self, now: UnixTime) -> Option<usage::settle::Settlement> {
+        let Stage::Under(sent) = &mut self.stage else { return None };
+        if !sent.accounted || !sent.is_over() {
+            return None;
+        }
+        sent.accounted = false;
+        Some(sent.settle(&self.call.request_id, now))
+    }
+
+    /// What the ledger is to be told if this worker dies before the call has left.
+    #[must_use]
+    pub fn unless_it_leaves(&self, now: UnixTime) -> Option<usage::settle::Settlement> {
+        match &self.stage {
+            Stage::Reserving { sent, .. } => Some(sent.not_sent(&self.call.request_id, now)),
+            _ => None,
+        }
+    }
+
     /// The request is over, whatever became of it. What is to be told to the ledger, if anything.
     pub fn end(&mut self, now: UnixTime) -> Option<usage::settle::Settlement> {
         match std::mem::replace(&mut self.stage, Stage::Over) {

@@ -96,6 +96,11 @@ impl Events {
         told
     }
 
+    /// Whether the stream came to the end that its format has.
+    pub(super) fn is_over(&self) -> bool {
+        self.told.complete
+    }
+
     pub(super) fn take(&mut self, chunk: &[u8], ends: bool) -> Passes {
         let Some(mut held) = self.held.take() else {
             for byte in chunk {

@@ -65,7 +65,34 @@ struct Copy {
     settlement: Settlement,
 }
 
+/// What the other workers tell the ledger if this one is not heard of any more.
+#[derive(Debug)]
+pub struct Will {
+    settlement: Settlement,
+    slot: usize,
+}
+
+impl Will {
+    /// The worker lives, and something else is true.
+    pub fn revoke(self, zone: Option<&dyn Zone>) {
+        if let Some(zone) = zone {
+            clear(zone, self.slot, &self.settlement);
+        }
+    }
+}
+
 impl Outbox {
+    /// Leaves word of what is to be told if this worker dies: of a call that was reserved and has
+    /// not left, nobody else would know that it never did.
+    pub fn bequeath(
+        &mut self,
+        settlement: Settlement,
+        zone: &dyn Zone,
+        now: UnixTime,
+    ) -> Option<Will> {
+        self.copy(&settlement, zone, now).map(|slot| Will { settlement, slot })
+    }
+
     /// One more settlement.
     pub fn put(&mut self, settlement: Settlement, zone: Option<&dyn Zone>, now: UnixTime) {
         self.tally.add(&settlement);

@@ -26,7 +26,7 @@ pub(super) struct Sent {
     pub(super) at: UnixTime,
     /// Whether usage was asked for in the client's place.
     pub(super) forced: bool,
-    /// Whether the ledger is to know of it.
+    /// Whether the ledger is still to know of it.
     pub(super) accounted: bool,
     /// The tokens of the input, estimated.
     input: u64,
@@ -83,12 +83,17 @@ impl Sent {
         arriving.answer.take(chunk, ends)
     }
 
+    /// Whether nothing is to come any more that the ledger would want to know.
+    pub(super) fn is_over(&self) -> bool {
+        self.answer.as_ref().is_some_and(Arriving::is_over)
+    }
+
     /// The settlement of a call that did not leave.
-    pub(super) fn not_sent(self, request_id: &str, now: UnixTime) -> Settlement {
+    pub(super) fn not_sent(&self, request_id: &str, now: UnixTime) -> Settlement {
         Settlement {
             request_id: request_id.to_owned(),
             attempt: ATTEMPT,
-            call: self.call,
+            call: self.call.clone(),
             sent_at: now.as_secs(),
             usage: Tokens::default(),
             usage_source: UsageSource::Provider,
@@ -101,21 +106,20 @@ impl Sent {
     }
 
     /// The settlement of a call that left, and has ended.
-    pub(super) fn settle(self, request_id: &str, now: UnixTime) -> Settlement {
-        let Self { call, at, input, answer, .. } = self;
-        let answer = answer.as_ref();
+    pub(super) fn settle(&self, request_id: &str, now: UnixTime) -> Settlement {
+        let answer = self.answer.as_ref();
         let told = answer.map(|arriving| arriving.answer.told()).unwrap_or_default();
-        let end_reason = end_reason(answer, &told, call.stream);
-        let (usage, usage_source) = numbers(end_reason, &told, input);
+        let end_reason = end_reason(answer, &told, self.call.stream);
+        let (usage, usage_source) = numbers(end_reason, &told, self.input);
         let ms = |until: UnixTime| {
-            u64::try_from(until.since(at).as_millis()).unwrap_or(u64::MAX).min(MAX_TIME_MS)
+            u64::try_from(until.since(self.at).as_millis()).unwrap_or(u64::MAX).min(MAX_TIME_MS)
         };
         let of_body = || told.id.as_deref().and_then(|id| readable(id.as_bytes()));
         Settlement {
             request_id: request_id.to_owned(),
             attempt: ATTEMPT,
-            call,
-            sent_at: at.as_secs(),
+            call: self.call.clone(),
+            sent_at: self.at.as_secs(),
             usage,
             usage_source,
             end_reason,
@@ -127,6 +131,12 @@ impl Sent {
     }
 }
 
+impl Arriving {
+    fn is_over(&self) -> bool {
+        self.ended || self.answer.is_over()
+    }
+}
+
 fn end_reason(answer: Option<&Arriving>, told: &Told, stream: bool) -> EndReason {
     match answer {
         // The client gave up before there was an answer.
@@ -134,7 +144,7 @@ fn end_reason(answer: Option<&Arriving>, told: &Told, stream: bool) -> EndReason
         Some(arriving) if !arriving.from_provider => EndReason::ProviderUnreachable,
         Some(arriving) if arriving.status >= 400 => EndReason::ProviderError,
         Some(_) if told.failed => EndReason::ProviderCut,
-        Some(arriving) if !arriving.ended => EndReason::ClientLeft,
+        Some(arriving) if !arriving.is_over() => EndReason::ClientLeft,
         Some(_) if stream && !told.complete => EndReason::ProviderCut,
         Some(_) => EndReason::Completed,
     }

@@ -25,6 +25,8 @@ const MADE_IN_OUTPUT: &[&str] = &["text", "refusal", "arguments"];
 pub(super) struct Reading {
     lexer: Lexer,
     capture: Option<Capture>,
+    /// Whether the document came to its end.
+    closed: bool,
     /// Whether the string that goes by is something that the model made.
     weighs: bool,
     /// Whether `choices` is there, and whether anything is in it.
@@ -79,9 +81,15 @@ impl Reading {
         self.choices == Some(Choices::Empty) && self.usage.is_some()
     }
 
+    /// Whether the document, an object, came to its end.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Takes the next byte.
     pub(super) fn push(&mut self, byte: u8) {
         let role = self.lexer.push(byte);
+        self.closed |= role == Role::End && byte == b'}' && self.lexer.depth() == 0;
         if let Role::Begin(kind) = role {
             self.begin(kind, byte);
         }
@@ -185,6 +193,20 @@ mod tests {
             ("[DONE]", false),
         ] {
             assert_eq!(read(text).is_usage_only(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_document_is_closed_by_its_own_last_brace() {
+        for (text, closed) in [
+            (r#"{"a":{"b":"}"},"c":[{}]}"#, true),
+            ("{} ", true),
+            (r#"{"a":{"b":"}"},"c":[{}]"#, false),
+            (r#"{"a":"}"#, false),
+            ("\"}\"", false),
+            ("", false),
+        ] {
+            assert_eq!(read(text).is_closed(), closed, "{text}");
         }
     }
 

@@ -5,7 +5,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{request::Fields, worker::Worker, zone::tests::TestZone};
+use crate::{request::Fields, time::UnixTime, worker::Worker, zone::tests::TestZone};
 
 const ISSUER: &str = "http://id.example";
 

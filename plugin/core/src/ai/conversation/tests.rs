@@ -161,6 +161,42 @@ fn a_finished_stream_is_settled_with_the_providers_numbers() {
     assert!(conversation.end(at(220)).is_none(), "it settles once");
 }
 
+#[test]
+fn what_an_answer_has_told_is_settled_before_the_client_has_all_of_it() {
+    let text = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
+    let usage =
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4}}\n\n";
+    let (half, rest) = r#"{"usage":{"prompt_tokens":3,"completion_tokens":4}}"#.split_at(9);
+    for (media_type, chunks) in [
+        ("text/event-stream", &[text, usage, "data: [DONE]\n", "\n"][..]),
+        ("application/json", &[half, rest]),
+    ] {
+        let mut conversation = under_way(media_type != "application/json");
+        conversation.answered(&head(200, media_type));
+        let mut settled = Vec::new();
+        for (at_ms, chunk) in (100..).zip(chunks) {
+            let _ = conversation.pass(chunk.as_bytes(), false, at(at_ms));
+            settled.push(conversation.complete(at(at_ms)));
+        }
+        let last = settled.pop().unwrap().unwrap();
+        assert!(settled.iter().all(Option::is_none), "{settled:?}");
+        assert_eq!((last.usage.input, last.usage.output), (3, 4), "{media_type}");
+        assert_eq!(last.usage_source, UsageSource::Provider);
+        assert_eq!(last.end_reason, EndReason::Completed);
+        assert_eq!(conversation.pass(b"rest", true, at(200)), Passes::AsItIs);
+        assert!(conversation.complete(at(200)).is_none() && conversation.end(at(201)).is_none());
+    }
+}
+
+#[test]
+fn until_it_has_left_a_call_is_not_sent() {
+    let (mut conversation, _) = reserving("pro", true);
+    let unsent = conversation.unless_it_leaves(at(1)).unwrap();
+    assert_eq!((unsent.end_reason, unsent.usage), (EndReason::NotSent, Tokens::default()));
+    conversation.reserved(granted(), at(2)).unwrap();
+    assert!(conversation.unless_it_leaves(at(3)).is_none());
+}
+
 /// What an answer comes to: its head, its chunks, whether it ends.
 fn settled(head: Option<AnswerHead<'_>>, chunks: &[&str], ends: bool) -> Settlement {
     let mut conversation = under_way(true);

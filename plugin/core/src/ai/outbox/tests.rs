@@ -109,6 +109,25 @@ fn another_worker_tells_what_one_left_behind() {
 }
 
 #[test]
+fn a_will_is_told_only_if_its_worker_dies() {
+    for dies in [true, false] {
+        let zone = TestZone::default();
+        let mut one = Outbox::default();
+        let will = one.bequeath(settlement("a"), &zone, at(0)).unwrap();
+        assert_eq!((copies(&zone), one.len()), (1, 0), "this worker itself tells nothing");
+        if !dies {
+            will.revoke(Some(&zone));
+            assert_eq!(copies(&zone), 0);
+        }
+        let mut other = Outbox::default();
+        let told_later = (0..17).find_map(|s| {
+            other.send(&exchange(), Some(&zone), at(40_000 + s * 1_000)).map(|call| told(&call))
+        });
+        assert_eq!(told_later, dies.then(|| vec!["a".to_owned()]));
+    }
+}
+
+#[test]
 fn a_zone_that_is_full_mixed_up_or_wiped_loses_nothing_in_memory() {
     for (full, collide) in [(true, false), (false, true), (false, false)] {
         let mut zone = TestZone::default();
