@@ -13,7 +13,13 @@ use stack::{
     ai::{self, Accounting},
     answer::Answer,
     artifacts,
-    stack::Stack,
+    metrics::Metrics,
+    routes,
+    stack::{Options, Stack},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
 };
 
 macro_rules! trials {
@@ -40,6 +46,9 @@ fn main() {
         who_hosts_everything_alone_needs_no_ledger,
         a_stream_arrives_event_by_event,
         many_streams_on_one_connection_harm_no_worker,
+        what_is_asked_for_passes_untouched,
+        a_provider_that_fails_in_the_middle_has_a_row_that_says_how,
+        tokens_that_a_call_did_not_use_come_back,
     ];
     let trials = trials.into_iter().map(|trial| trial.with_ignored_flag(missing.is_some()));
     libtest_mimic::run(&arguments, trials.collect()).exit();
@@ -216,4 +225,141 @@ async fn a_stream_arrives_event_by_event() {
     assert!(chunks > 5 && rest.ends_with("data: [DONE]\n\n"), "{chunks} chunks: {rest}");
     let unasked = data(rest.as_bytes()).iter().any(|event| event.contains("\"usage\":{"));
     assert!(!unasked, "the usage was not asked for");
+}
+
+async fn what_is_asked_for_passes_untouched() {
+    let (stack, _, token) = stack().await;
+    let schema = json!({"type": "object", "properties": {"z": {"type": "number"}, "a": {}}});
+    let mut body = chat("hello");
+    body["response_format"] = json!({"type": "json_schema", "json_schema": {"name": "x", "strict": true, "schema": schema}});
+    body["tools"] = json!([{"type": "function", "function": {"name": "f", "parameters": schema}}]);
+    body["temperature"] = json!(1e-1);
+    body["vendor_extension"] = json!({"kept": [1, 2.50, "\u{e9}"]});
+    let request = stack.post("/ai/v1/chat/completions").bearer_auth(&token).json(&body);
+    assert_eq!(Answer::to(request).await.unwrap().status, 200);
+    let seen = stack.providers().unwrap().requests().await.unwrap();
+    let seen = &seen.last().unwrap()["body"];
+    for (name, value) in body.as_object().unwrap() {
+        assert_eq!(&seen[name], value, "{name}");
+    }
+}
+
+/// How a provider fails, by the model that is asked for.
+const FAULTS: [(&str, &str, &str); 4] = [
+    ("gpt-cut", "client_left", "estimated_abort"),
+    ("gpt-error", "provider_cut", "estimated_abort"),
+    ("gpt-silent", "completed", "estimated_missing"),
+    ("gpt-slow", "completed", "provider"),
+];
+
+/// Streams as no provider should, on any connection.
+async fn fail(mut client: TcpStream) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    while !request.ends_with(b"true}") {
+        if client.read_buf(&mut request).await? == 0 {
+            return Ok(());
+        }
+    }
+    let event = |data: &str| format!("data: {data}\n\n");
+    let text = event(r#"{"choices":[{"delta":{"content":"four words are here"}}]}"#);
+    let usage = event(
+        r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}"#,
+    );
+    let error = event(r#"{"error":{"message":"The server had an error","type":"server_error"}}"#);
+    let done = event("[DONE]");
+    let request = String::from_utf8_lossy(&request);
+    let asked = |model: &str| request.contains(&format!("\"{model}\""));
+    let (events, ends) = match () {
+        () if asked("gpt-cut") => (vec![text], false),
+        () if asked("gpt-error") => (vec![text, error], true),
+        () if asked("gpt-silent") => (vec![text, done], true),
+        () => (vec![text, usage, done], true),
+    };
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+                transfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+    client.write_all(head.as_bytes()).await?;
+    for event in events {
+        client.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes()).await?;
+        // A slow provider is what is tested.
+        tokio::time::sleep(Duration::from_millis(if asked("gpt-slow") { 400 } else { 20 })).await;
+    }
+    if ends {
+        client.write_all(b"0\r\n\r\n").await?;
+    }
+    client.shutdown().await
+}
+
+async fn a_provider_that_fails_in_the_middle_has_a_row_that_says_how() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(fail(client));
+        }
+    });
+    let options =
+        Options { ai: Some(Accounting::Ledger), provider: Some(port), ..Options::default() };
+    let mut stack = Stack::start(options).await.unwrap();
+    let token = stack.issuer.token("ada").await.unwrap();
+    stack.wait_for_models(&token).await.unwrap();
+    for (model, ..) in FAULTS {
+        let body = json!({"model": model, "stream": true,
+                          "messages": [{"role": "user", "content": "hello"}]});
+        let request = stack.post("/ai/v1/chat/completions").bearer_auth(&token).json(&body);
+        let answer = Answer::to(request).await;
+        let body = answer.map(|answer| String::from_utf8_lossy(&answer.body).into_owned());
+        let whole = body.as_ref().is_ok_and(|body| body.ends_with("data: [DONE]\n\n"));
+        assert_eq!(whole, matches!(model, "gpt-silent" | "gpt-slow"), "{model}: {body:?}");
+    }
+    let report = ledger_with(&mut stack, 4).await;
+    for (model, _, source) in FAULTS {
+        let rows = report["rows"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["model"] == model).unwrap();
+        let exact = source == "provider";
+        assert_eq!(row["estimated"], json!(u8::from(!exact)), "{model}: {row}");
+        assert_eq!(row["requests"], 1, "{model}: {row}");
+        let output = row["output_tokens"].as_i64().unwrap();
+        assert!(if exact { output == 4 } else { (3..=6).contains(&output) }, "{model}: {row}");
+    }
+    let counted = |metrics: &Metrics, end: &str, source: &str| {
+        let labels = [("provider", "openai"), ("end", end), ("source", source)];
+        metrics.value("ai_calls_total", &labels)
+    };
+    let all = |metrics: &Metrics| {
+        FAULTS.iter().all(|(_, end, source)| counted(metrics, end, source) == 1.0)
+    };
+    Metrics::when(&stack.gateway, all).await.unwrap();
+}
+
+/// Three thousand tokens a day for everybody.
+fn limit_tokens(declaration: &mut Value) {
+    let route = routes::named(declaration, "ai").unwrap();
+    route["plugins"][0]["config"]["limits"] = json!([
+        {"name": "tokens", "key": "sub", "amount": 3_000, "per": "day", "cost": "tokens"}
+    ]);
+}
+
+async fn tokens_that_a_call_did_not_use_come_back() {
+    let options =
+        Options { ai: Some(Accounting::Ledger), amend: Some(limit_tokens), ..Options::default() };
+    let stack = Stack::start(options).await.unwrap();
+    let token = stack.issuer.token("ada").await.unwrap();
+    stack.wait_for_models(&token).await.unwrap();
+    let call = async |max_tokens: Option<u32>| {
+        let mut body = chat("hello");
+        if let Some(max_tokens) = max_tokens {
+            body["max_tokens"] = max_tokens.into();
+        }
+        let request = stack.post("/ai/v1/chat/completions").bearer_auth(&token).json(&body);
+        Answer::to(request).await.unwrap()
+    };
+    // More than a thousand are set aside for each, and 29 used.
+    for _ in 0..8 {
+        let answer = call(None).await;
+        assert_eq!(answer.status, 200, "{}", answer.summary());
+    }
+    let refused = call(Some(2_900)).await;
+    assert_eq!((refused.status, &refused.json()["error"]["code"]), (429, &json!("limit_exceeded")));
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(call(Some(1_500)).await.status, 200);
 }

@@ -6,7 +6,11 @@ mod opaque;
 
 use std::{rc::Rc, time::Duration};
 
-use kombi_spec::{code::Code, header, usage::settle::Settlement};
+use kombi_spec::{
+    code::Code,
+    header,
+    usage::settle::{Settlement, Tokens},
+};
 
 use crate::{
     admission::Admission,
@@ -151,7 +155,10 @@ impl Passage {
     pub fn resume(&mut self, outcome: HttpOutcome, moment: &mut Moment<'_>) -> Step {
         self.revoke_will(moment);
         let step = match (&mut self.conversation, self.waiting.take()) {
-            (Some(conversation), _) => conversation.reserved(outcome, moment.now).map(depart),
+            (Some(conversation), _) => {
+                let departure = conversation.reserved(outcome, moment.now);
+                departure.map(|departure| self.depart(departure))
+            }
             (None, Some(Waiting::Keys { token, cause: Cause::Fetch(fetch, claim) })) => {
                 self.with_answer(*token, fetch, claim, outcome, moment)
             }
@@ -242,12 +249,16 @@ impl Passage {
             _ => {}
         }
         self.revoke_will(moment);
-        let settlement = self.conversation.take()?.end(moment.now)?;
-        self.account(settlement, moment)
+        let settlement = self.conversation.take()?.end(moment.now);
+        let trace = settlement.and_then(|settlement| self.account(settlement, moment));
+        self.charge_tokens(Tokens::default(), moment);
+        trace
     }
 
-    /// Has the ledger told of a call. Returns a line for the gateway's log.
-    fn account(&self, settlement: Settlement, moment: &mut Moment<'_>) -> Option<String> {
+    /// Charges the limits with what a call used, and has the ledger told of it, where there is one.
+    /// Returns a line for the gateway's log.
+    fn account(&mut self, settlement: Settlement, moment: &mut Moment<'_>) -> Option<String> {
+        self.charge_tokens(settlement.usage, moment);
         moment.worker.health.note(&settlement, moment.now);
         let trace = self.gate.ledger()?.trace(&settlement);
         moment.worker.outbox.put(settlement, moment.zone, moment.now);
@@ -341,14 +352,20 @@ impl Passage {
         let body = body.ok_or_else(ai::ask::too_large)?;
         let (exchange, health) = (rules.exchange.as_deref(), &moment.worker.health);
         let prepared = conversation.read(ai, exchange, health, body, moment.now)?;
+        if let Err(refusal) = self.set_aside(prepared.tokens, &rules.limits, moment) {
+            // Nobody was asked about it yet.
+            self.conversation = None;
+            return Err(refusal);
+        }
         let step = match prepared.then {
             Then::Reserve(call) => {
-                let unsent = conversation.unless_it_leaves(moment.now);
+                let conversation = self.conversation.as_ref();
+                let unsent = conversation.and_then(|call| call.unless_it_leaves(moment.now));
                 let outbox = &mut moment.worker.outbox;
                 self.will = unsent.and_then(|told| outbox.bequeath(told, moment.zone?, moment.now));
                 Step::Call(call)
             }
-            Then::Send(departure) => depart(departure),
+            Then::Send(departure) => self.depart(departure),
         };
         Ok((prepared.edits, step))
     }
@@ -394,6 +411,7 @@ impl Passage {
             return shadowed(rules, Rc::clone(&admission.headers), refusal);
         }
         if let Some(ai) = &rules.ai {
+            self.count_tokens_of(budgets);
             return self.converse(ai, &admission.identity);
         }
         let mut headers = Vec::new();
@@ -421,6 +439,20 @@ impl Passage {
                 Ok(Step::Body)
             }
         }
+    }
+
+    /// Lets a call of a model leave for its provider.
+    fn depart(&self, departure: ai::conversation::Departure) -> Step {
+        let mut headers = vec![
+            SetHeader { name: header::AI_PROVIDER, value: departure.provider },
+            // In place of the user's token, also where the provider needs none.
+            SetHeader { name: "authorization", value: departure.authorization },
+        ];
+        if departure.hides_usage {
+            headers.push(SetHeader { name: header::AI_HIDES_USAGE, value: "true".to_owned() });
+        }
+        let departure = Some(Departure { keeps: ai::conversation::KEPT_HEADERS });
+        self.forward(Forward { headers, departure, ..Forward::default() })
     }
 
     /// Lets the request go on. Where nothing else would have refused it, a rule in a dry run may.
@@ -454,23 +486,6 @@ fn shadowed(rules: &Rules, identity: Rc<[SetHeader]>, refusal: Refusal) -> Resul
         would_refuse: Some(refusal),
         ..Forward::default()
     }))
-}
-
-/// Lets a call of a model leave for its provider.
-fn depart(departure: ai::conversation::Departure) -> Step {
-    let mut headers = vec![
-        SetHeader { name: header::AI_PROVIDER, value: departure.provider },
-        // In place of the user's token, also where the provider needs none.
-        SetHeader { name: "authorization", value: departure.authorization },
-    ];
-    if departure.hides_usage {
-        headers.push(SetHeader { name: header::AI_HIDES_USAGE, value: "true".to_owned() });
-    }
-    Step::Forward(Forward {
-        headers,
-        departure: Some(Departure { keeps: ai::conversation::KEPT_HEADERS }),
-        ..Forward::default()
-    })
 }
 
 fn issuer_of<'a>(token: &Token, rules: &'a Rules) -> Result<&'a Issuer, Refusal> {

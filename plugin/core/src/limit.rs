@@ -192,13 +192,14 @@ impl Budgets {
         self: &Rc<Self>,
         tokens: u64,
         moment: &mut Moment<'_>,
-    ) -> Result<Reserved, Box<Verdict>> {
-        let verdict = self.pay(&mut moment.counters(), tokens_cost(tokens));
-        if verdict.admits() {
-            Ok(Reserved { budgets: Rc::clone(self), tokens })
-        } else {
-            Err(Box::new(verdict))
-        }
+    ) -> (Verdict, Option<Reserved>) {
+        let verdict = self.pay(&mut moment.counters(), priced(|_| tokens));
+        let reserved = verdict.admits().then(|| Reserved {
+            budgets: Rc::clone(self),
+            tokens,
+            paid: verdict.admitted().collect(),
+        });
+        (verdict, reserved)
     }
 }
 
@@ -208,6 +209,8 @@ impl Budgets {
 pub struct Reserved {
     budgets: Rc<Budgets>,
     tokens: u64,
+    /// The rules whose budgets gave them; one in a dry run, or that could not count, did not.
+    paid: Vec<Rc<str>>,
 }
 
 impl Reserved {
@@ -215,18 +218,18 @@ impl Reserved {
     /// what it used beyond them is used.
     pub fn settle(self, used: u64, moment: &mut Moment<'_>) {
         let counters = &mut moment.counters();
-        match used.checked_sub(self.tokens) {
-            Some(0) => {}
-            Some(more) => self.budgets.pay_anyway(counters, tokens_cost(more)),
-            None => self.budgets.give_back(counters, tokens_cost(self.tokens - used)),
-        }
+        let paid = |rule: &Rule| if self.paid.contains(&rule.name) { self.tokens } else { 0 };
+        let budgets = &self.budgets;
+        budgets.pay_anyway(counters, priced(|rule| used.saturating_sub(paid(rule))));
+        budgets.give_back(counters, priced(|rule| paid(rule).saturating_sub(used)));
     }
 }
 
-fn tokens_cost(tokens: u64) -> impl Fn(&Rule) -> Price {
-    move |rule| match rule.cost {
-        Cost::Tokens => Price::Units(tokens),
-        Cost::Request | Cost::FailedToken => Price::Free,
+/// What so many tokens cost.
+fn priced(tokens: impl Fn(&Rule) -> u64) -> impl Fn(&Rule) -> Price {
+    move |rule| match (rule.cost, tokens(rule)) {
+        (Cost::Tokens, units @ 1..) => Price::Units(units),
+        _ => Price::Free,
     }
 }
 

@@ -120,9 +120,10 @@ impl UsageSource {
 pub enum EndReason {
     /// The answer came to its end.
     Completed,
-    /// The client left before it did.
+    /// It never came to its end: the client left, or the provider's connection broke, and no host
+    /// tells the gate which of the two.
     ClientLeft,
-    /// The provider broke off, or sent an error within a stream.
+    /// The provider ended a stream before its end, or sent an error within it.
     ProviderCut,
     /// The provider answered with an error. Such a call counts as no request.
     ProviderError,

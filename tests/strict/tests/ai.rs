@@ -89,13 +89,22 @@ struct Gateway {
 
 impl Gateway {
     fn start(host: Host) -> Self {
+        Self::limited(host, Value::Null)
+    }
+
+    /// One whose calls have these limits, if any.
+    fn limited(host: Host, limits: Value) -> Self {
         let (issuer, ledger) = (Issuer::new("https://id.example"), Ledger::default());
-        let route = issuer.route(json!({
+        let mut rules = json!({
             "name": "ai",
             "exchange": {"url": "http://exchange.internal:8080", "signing_key": SIGNING_KEY},
             "ai": {"path": "/ai/v1", "models": [
                 {"name": "small", "provider": "openai", "model": "gpt-4o-mini"}]},
-        }));
+        });
+        if limits.is_array() {
+            rules["limits"] = limits;
+        }
+        let route = issuer.route(rules);
         let node = Node::of(&Filter::gate(), host)
             .route("/ai/v1", route)
             .peers(Everybody(issuer.clone(), ledger.clone()))
@@ -291,6 +300,39 @@ fn without_the_exchange_nothing_leaves_and_the_client_is_told_in_its_language() 
         gateway.ledger.be_down(false);
         let settled = gateway.settled(1);
         assert_eq!(settled[0].end_reason, EndReason::NotSent, "it may have been reserved");
+    }
+}
+
+#[test]
+fn tokens_are_set_aside_for_a_call_and_charged_with_what_it_used() {
+    let limits =
+        json!([{"name": "tokens", "key": "sub", "amount": 3_000, "per": "day", "cost": "tokens"}]);
+    for host in Host::BOTH {
+        let mut gateway = Gateway::limited(host, limits.clone());
+        let left = |outcome: &Outcome| {
+            let headers = &outcome.response().unwrap().headers;
+            let told = headers.text("ratelimit").unwrap().to_owned();
+            told.split(';').find_map(|part| part.strip_prefix("r=")?.parse::<u64>().ok()).unwrap()
+        };
+        // 1,024 of output are set aside at a time, and what there is of input.
+        let first = left(&gateway.stream(&[TEXT, USAGE, DONE], false));
+        assert!((1_900..=1_976).contains(&first), "{first}");
+        let second = left(&gateway.stream(&[TEXT], true));
+        assert_eq!(second, first - 7, "the first used 7");
+        // Nothing is charged for what did not leave, whoever refused it.
+        gateway.ledger.be_down(true);
+        assert!(!gateway.stream(&[TEXT], false).is_forwarded());
+        gateway.ledger.be_down(false);
+        let large = json!({"model": "small", "max_tokens": 3_000, "messages": []});
+        let request = gateway.request(&large);
+        let refused = gateway.node.send(request);
+        let response = refused.response().unwrap();
+        let body: Value = serde_json::from_slice(&response.body).unwrap();
+        assert_eq!((response.status, &body["error"]["code"]), (429, &json!("limit_exceeded")));
+        assert!(response.headers.text("retry-after").is_some());
+        assert_eq!(gateway.ledger.0.borrow().reserved.len(), 2, "the exchange was not asked");
+        let third = left(&gateway.stream(&[TEXT, USAGE, DONE], false));
+        assert!((second - 40..second).contains(&third), "{second}, {third}");
     }
 }
 

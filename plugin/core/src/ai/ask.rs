@@ -16,6 +16,9 @@ use serde_json::value::RawValue;
 use super::size;
 use crate::{refusal::Refusal, request::Head};
 
+/// How many tokens an answer has that nothing limits, for what has to be known beforehand.
+const USUAL_OUTPUT: u64 = 1_024;
+
 /// Largest body, in bytes.
 pub const LARGEST_BODY: usize = 10 * 1024 * 1024;
 
@@ -111,6 +114,13 @@ impl Ask {
     #[must_use]
     pub fn forces_usage(&self) -> bool {
         self.force.is_some()
+    }
+
+    /// The tokens that it may use, estimated.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        let each = self.max_output.unwrap_or(USUAL_OUTPUT);
+        self.input_tokens.saturating_add(each.saturating_mul(self.choices.into()))
     }
 
     /// What has to change for the provider that calls the model `model`.

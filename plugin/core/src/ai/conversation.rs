@@ -39,6 +39,8 @@ pub enum Entered {
 pub struct Prepared {
     /// How the body changes for the provider.
     pub edits: Edits,
+    /// The tokens that the call may use, estimated.
+    pub tokens: u64,
     /// What to do with it.
     pub then: Then,
 }
@@ -167,10 +169,11 @@ impl Conversation {
         let avoids = |provider: &str, model: &str| health.avoids(provider, model, now);
         let allowed = rules.models.find_but(&ask.model, self.call.plan.as_deref(), avoids)?;
         let edits = ask.edits(allowed.model);
-        let sent = Box::new(Sent::new(self.call(&ask, &allowed), &ask, rules.ledger, now));
+        let sent = Box::new(Sent::new(self.call(&ask, &allowed), &ask, now));
+        let tokens = ask.tokens();
         if !rules.ledger {
             let then = Then::Send(self.depart(sent, String::new(), now));
-            return Ok(Prepared { edits, then });
+            return Ok(Prepared { edits, tokens, then });
         }
         let exchange = exchange.ok_or_else(|| {
             Refusal::new(Code::ConfigurationInvalid, "a ledger needs an exchange")
@@ -188,7 +191,7 @@ impl Conversation {
             .and_then(|body| exchange.ask(reserve::PATH, body, &self.call.request_id, now))
             .ok_or_else(|| unavailable().because(Some("the call could not be signed")))?;
         self.stage = Stage::Reserving { sent, without_ledger: allowed.without_ledger };
-        Ok(Prepared { edits, then: Then::Reserve(reserve) })
+        Ok(Prepared { edits, tokens, then: Then::Reserve(reserve) })
     }
 
     /// The exchange has answered, or did not.
@@ -226,14 +229,14 @@ impl Conversation {
         }
     }
 
-    /// What is to be told to the ledger once the answer has told all that it will: before the client
-    /// gets the last of it, so that no whole answer is lost with the worker.
+    /// What the call used, once the answer has told all that it will: before the client gets the last
+    /// of it, so that no whole answer is lost with the worker.
     pub fn complete(&mut self, now: UnixTime) -> Option<usage::settle::Settlement> {
         let Stage::Under(sent) = &mut self.stage else { return None };
-        if !sent.accounted || !sent.is_over() {
+        if sent.settled || !sent.is_over() {
             return None;
         }
-        sent.accounted = false;
+        sent.settled = true;
         Some(sent.settle(&self.call.request_id, now))
     }
 
@@ -246,11 +249,11 @@ impl Conversation {
         }
     }
 
-    /// The request is over, whatever became of it. What is to be told to the ledger, if anything.
+    /// The request is over, whatever became of it. What it used, if that was not said already.
     pub fn end(&mut self, now: UnixTime) -> Option<usage::settle::Settlement> {
         match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Reserving { sent, .. } => Some(sent.not_sent(&self.call.request_id, now)),
-            Stage::Under(sent) if sent.accounted => Some(sent.settle(&self.call.request_id, now)),
+            Stage::Under(sent) if !sent.settled => Some(sent.settle(&self.call.request_id, now)),
             _ => None,
         }
     }

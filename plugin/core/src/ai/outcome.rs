@@ -26,8 +26,8 @@ pub(super) struct Sent {
     pub(super) at: UnixTime,
     /// Whether usage was asked for in the client's place.
     pub(super) forced: bool,
-    /// Whether the ledger is still to know of it.
-    pub(super) accounted: bool,
+    /// Whether it was said what it used.
+    pub(super) settled: bool,
     /// The tokens of the input, estimated.
     input: u64,
     answer: Option<Arriving>,
@@ -45,12 +45,12 @@ struct Arriving {
 }
 
 impl Sent {
-    pub(super) fn new(call: Call, ask: &Ask, accounted: bool, now: UnixTime) -> Self {
+    pub(super) fn new(call: Call, ask: &Ask, now: UnixTime) -> Self {
         Self {
             call,
             at: now,
             forced: ask.forces_usage(),
-            accounted,
+            settled: false,
             input: ask.input_tokens,
             answer: None,
         }

@@ -137,6 +137,8 @@ pub(super) struct Surroundings {
     pub(super) public: bool,
     /// Whether the exchange is known.
     pub(super) exchange: bool,
+    /// Whether models are called.
+    pub(super) ai: bool,
 }
 
 /// The limits of a route.
@@ -197,6 +199,14 @@ impl RawLimit {
         }
         if self.cost == RawCost::FailedToken && surroundings.public {
             return Err(invalid(field("cost"), "no token is looked at where access is public"));
+        }
+        if self.cost == RawCost::Tokens && !surroundings.ai {
+            return Err(invalid(field("cost"), "tokens are those of AI models: expected ai"));
+        }
+        if self.cost == RawCost::Tokens && self.scope == RawScope::Shared {
+            // What is set aside comes back minutes later, when its lease is over.
+            let problem = "tokens are counted on each node; the exchange's budgets are for all";
+            return Err(invalid(field("scope"), problem));
         }
         let grace = self.grace_s.unwrap_or(DEFAULT_GRACE_S);
         let scope = match self.scope {

@@ -123,7 +123,7 @@ impl RawPolicy {
 impl RawPolicy {
     /// The limits of a route without rules.
     pub(super) fn public_limits(self) -> Result<Limits, ConfigError> {
-        let surroundings = Surroundings { public: true, exchange: false };
+        let surroundings = Surroundings { public: true, exchange: false, ai: false };
         limits::parse(self.limits, self.limit_headers, &surroundings)
     }
 }
@@ -190,7 +190,7 @@ impl TryFrom<RawPolicy> for Rules {
             limits: limits::parse(
                 raw.limits,
                 raw.limit_headers,
-                &Surroundings { public: false, exchange: exchange.is_some() },
+                &Surroundings { public: false, exchange: exchange.is_some(), ai: ai.is_some() },
             )?,
             keys: raw.keys.unwrap_or_default().parse()?,
             signer,

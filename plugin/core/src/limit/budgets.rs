@@ -111,6 +111,13 @@ impl Budgets {
         self.keyed.is_empty() && self.shared.is_empty()
     }
 
+    /// Whether one of the rules counts tokens.
+    #[must_use]
+    pub fn count_tokens(&self) -> bool {
+        let mut budgets = self.keyed.iter().flat_map(|keyed| &keyed.budgets);
+        budgets.any(|budget| budget.rule.cost == Cost::Tokens)
+    }
+
     /// A request arrives.
     pub(super) fn arrive(&self, counters: &mut Counters<'_>) -> Verdict {
         self.pay(counters, |rule| match rule.cost {

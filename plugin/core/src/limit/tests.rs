@@ -270,15 +270,35 @@ fn tokens_are_set_aside_and_settled() {
         verdict.standings.first().unwrap().left
     };
     assert_eq!(left(&mut node), 1_000, "a request alone costs nothing");
-    let reserved = node.with(0, |moment| budgets.reserve(400, moment)).unwrap();
-    assert_eq!(left(&mut node), 600);
-    assert!(node.with(0, |moment| budgets.reserve(700, moment)).is_err());
+    let reserve = |node: &mut Node, tokens| node.with(0, |moment| budgets.reserve(tokens, moment));
+    let (verdict, reserved) = reserve(&mut node, 400);
+    assert_eq!((left(&mut node), verdict.standings[0].left), (600, 600));
+    let (refused, none) = reserve(&mut node, 700);
+    assert!(!refused.admits() && none.is_none());
     assert_eq!(left(&mut node), 600, "what is refused uses up nothing");
-    node.with(0, |moment| reserved.settle(100, moment));
+    node.with(0, |moment| reserved.unwrap().settle(100, moment));
     assert_eq!(left(&mut node), 900);
-    let reserved = node.with(0, |moment| budgets.reserve(100, moment)).unwrap();
-    node.with(0, |moment| reserved.settle(1_500, moment));
+    let (_, reserved) = reserve(&mut node, 300);
+    node.with(0, |moment| reserved.unwrap().settle(0, moment));
+    assert_eq!(left(&mut node), 900, "what did not leave used nothing");
+    let (_, reserved) = reserve(&mut node, 100);
+    node.with(0, |moment| reserved.unwrap().settle(1_500, moment));
     assert!(!node.with(0, |moment| budgets.admit(moment)).admits(), "used is used");
+}
+
+#[test]
+fn a_rule_that_gave_no_tokens_gets_none_back() {
+    let mut tokens = rule("ai", &[Part::Subject], Pace::new(1_000, Period::Day, 1_000));
+    (tokens.cost, tokens.dry_run) = (Cost::Tokens, true);
+    let limits = limits(vec![tokens]);
+    let mut node = Node::new(1);
+    let ada = user("ada");
+    let budgets = limits.after(&Caller { identity: Some(&ada), source: None });
+    for (asked, would_refuse) in [(1_200, true), (600, false), (400, true)] {
+        let (verdict, reserved) = node.with(0, |moment| budgets.reserve(asked, moment));
+        assert_eq!(verdict.would_refuse.is_some(), would_refuse, "{asked}");
+        node.with(0, |moment| reserved.unwrap().settle(310, moment));
+    }
 }
 
 #[test]

@@ -63,6 +63,12 @@ impl Verdict {
         self.refused.is_none()
     }
 
+    /// The names of the rules that gave what was asked for.
+    pub(super) fn admitted(&self) -> impl Iterator<Item = Rc<str>> {
+        let admitted = self.outcomes.iter().filter(|(_, outcome)| *outcome == Outcome::Admitted);
+        admitted.map(|(rule, _)| Rc::clone(&rule.name))
+    }
+
     /// `admitted` is whether the request passes, so that what was asked for is taken.
     pub(super) fn add(&mut self, judged: &Judged<'_>, admitted: bool, now: UnixTime) {
         let Judged { budget, used_up, .. } = judged;

@@ -39,6 +39,9 @@ pub(super) fn reply(refusal: Refusal, request_id: &str) -> Reply {
     ];
     headers.extend(refusal.challenge().map(|value| ("www-authenticate", value)));
     headers.extend(refusal.wait().map(|seconds| ("retry-after", seconds.to_string())));
+    if let Some(told) = &refusal.limits {
+        headers.extend(told.headers.iter().cloned());
+    }
     if code == Code::QuotaExhausted {
         // Official clients try again after any 429; here that would be in vain.
         headers.push(("x-should-retry", "false".to_owned()));
@@ -73,6 +76,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::limit::Told;
 
     fn header<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {
         reply.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_str())
@@ -92,6 +96,19 @@ mod tests {
                             lists. (request r1)",
                 "type": "invalid_request_error", "param": "model", "code": "model_not_found",
             }})
+        );
+    }
+
+    #[test]
+    fn a_limits_refusal_tells_when_to_come_back() {
+        let headers = vec![("retry-after", "7".to_owned()), ("ratelimit", "x".to_owned())];
+        let told = Told { violated: vec!["tokens".to_owned()], headers };
+        let refusal =
+            Refusal { limits: Some(Box::new(told)), ..Refusal::new(Code::LimitExceeded, "x") };
+        let reply = refusal.into_openai_reply("r");
+        assert_eq!(
+            (header(&reply, "retry-after"), header(&reply, "ratelimit")),
+            (Some("7"), Some("x"))
         );
     }
 
