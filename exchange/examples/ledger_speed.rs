@@ -164,6 +164,7 @@ fn config(directory: &Path) -> Outcome<Config> {
         clock_skew: Duration::from_secs(5),
         instance_timeout: Duration::from_secs(2),
         introspection: None,
+        logout: None,
         leases: std::sync::Arc::new(Local::new()),
         usage: Some(Settings {
             terms: TermsFiles { plans, prices: Some(prices) },

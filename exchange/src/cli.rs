@@ -8,6 +8,7 @@ use crate::{
     command::{audit, instance, keygen, serve, usage},
     config::{self, ConfigError},
     data_dir::DataDirError,
+    registration::RegistrationError,
     registry::RegistryError,
     server::StartError,
     usage::{PLANS, PRICES},
@@ -43,6 +44,12 @@ Environment (a flag, where there is one, wins):
   KOMBI_EXCHANGE_INTROSPECTION_ALLOW_PRIVATE
                                       true lets the issuer be at a private address and without TLS,
                                       false [--introspection-allow-private]
+  KOMBI_EXCHANGE_LOGOUT_ISSUER        the issuer whose back-channel logouts end sessions, exactly as it
+                                      names itself; without it none do [--logout-issuer]
+  KOMBI_EXCHANGE_LOGOUT_AUDIENCES     its clients whose logouts count, separated by commas
+                                      [--logout-audiences]
+  KOMBI_EXCHANGE_LOGOUT_ALLOW_PRIVATE true lets that issuer be at a private address and without TLS,
+                                      false [--logout-allow-private]
   KOMBI_EXCHANGE_PLANS                file with plans and budgets of AI usage; without it no ledger is
                                       kept [--plans]
   KOMBI_EXCHANGE_PRICES               file with the prices of models, which billed plans need; both
@@ -81,7 +88,7 @@ pub struct Cli {
 enum Command {
     /// Serve until SIGTERM or SIGINT
     #[command(after_help = ENVIRONMENT)]
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Register and list instances; takes effect on a running exchange at once
     #[command(subcommand)]
     Instance(InstanceCommand),
@@ -131,6 +138,16 @@ pub struct ServeArgs {
     #[arg(long, value_name = "BOOL", env = config::INTROSPECTION_ALLOW_PRIVATE)]
     #[arg(hide_env_values = true, default_value = "false")]
     pub introspection_allow_private: String,
+    /// The issuer whose back-channel logouts end sessions
+    #[arg(long, value_name = "URL", env = config::LOGOUT_ISSUER, hide_env_values = true)]
+    pub logout_issuer: Option<String>,
+    /// Its clients whose logouts count, separated by commas
+    #[arg(long, value_name = "IDS", env = config::LOGOUT_AUDIENCES, hide_env_values = true)]
+    pub logout_audiences: Option<String>,
+    /// Whether that issuer may be at a private address and without TLS: true or false
+    #[arg(long, value_name = "BOOL", env = config::LOGOUT_ALLOW_PRIVATE)]
+    #[arg(hide_env_values = true, default_value = "false")]
+    pub logout_allow_private: String,
     /// Where the terms of AI usage are
     #[command(flatten)]
     pub terms: TermsArgs,
@@ -297,6 +314,8 @@ impl ReportArgs {
 enum InstanceCommand {
     /// Register an instance and print the key for its hook, once
     Add(AddArgs),
+    /// Look whether an instance can be entered, and say what would mend it
+    Check(CheckArgs),
     /// Replace what opens an instance: a new key for its hook, or another superuser
     RotateKey(RotateArgs),
     /// Remove an instance from the registry; the instance itself stays as it is
@@ -334,6 +353,17 @@ pub struct AddArgs {
     /// Enter as this superuser and not through the hook; the password is in the environment
     #[arg(long, value_name = "EMAIL")]
     pub superuser: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `instance check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The instance's id
+    #[arg(long)]
+    pub id: String,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -413,6 +443,15 @@ impl From<RegistryError> for Failure {
     }
 }
 
+impl From<RegistrationError> for Failure {
+    fn from(error: RegistrationError) -> Self {
+        match error {
+            RegistrationError::Registry(error) => Self::from(error),
+            error @ RegistrationError::NotReady { .. } => Self::Other(error.to_string()),
+        }
+    }
+}
+
 impl Cli {
     /// Does what the command line says.
     pub async fn run(self) -> Result<(), Failure> {
@@ -421,6 +460,9 @@ impl Cli {
             Command::Serve(args) => serve::run(&args, config::data(data)?).await,
             Command::Instance(InstanceCommand::Add(args)) => {
                 instance::add(&args, &config::data(data)?).await
+            }
+            Command::Instance(InstanceCommand::Check(args)) => {
+                instance::check(&args, &config::data(data)?).await
             }
             Command::Instance(InstanceCommand::RotateKey(args)) => {
                 instance::rotate_key(&args, &config::data(data)?).await
@@ -477,6 +519,9 @@ mod tests {
             config::INTROSPECTION_CLIENT_SECRET,
             config::INTROSPECTION_ENDPOINT,
             config::INTROSPECTION_ALLOW_PRIVATE,
+            config::LOGOUT_ISSUER,
+            config::LOGOUT_AUDIENCES,
+            config::LOGOUT_ALLOW_PRIVATE,
             config::USAGE_LONGEST_CALL_S,
             PLANS,
             PRICES,

@@ -1,6 +1,7 @@
 //! Configuration: read once from flags and environment, into types that cannot be wrong.
 
 mod introspection;
+mod logout;
 mod usage;
 
 use std::{
@@ -14,8 +15,10 @@ use crate::{
     assertion::GateKey,
     body::BodyLimits,
     cli::ServeArgs,
+    flags,
     introspection::{Issuer, Limits as IntrospectionLimits},
     leases::store::{Local, Shared, Store},
+    logout::LogoutIssuer,
     outbound::{Lookup, system_lookup},
     seal::Seal,
     usage::Settings as UsageSettings,
@@ -25,6 +28,9 @@ pub use introspection::{
     ALLOW_PRIVATE as INTROSPECTION_ALLOW_PRIVATE, CLIENT_ID as INTROSPECTION_CLIENT_ID,
     CLIENT_SECRET as INTROSPECTION_CLIENT_SECRET, ENDPOINT as INTROSPECTION_ENDPOINT,
     ISSUER as INTROSPECTION_ISSUER,
+};
+pub use logout::{
+    ALLOW_PRIVATE as LOGOUT_ALLOW_PRIVATE, AUDIENCES as LOGOUT_AUDIENCES, ISSUER as LOGOUT_ISSUER,
 };
 pub use usage::{LONGEST_CALL_S as USAGE_LONGEST_CALL_S, ledger};
 
@@ -69,6 +75,8 @@ pub struct Config {
     pub instance_timeout: Duration,
     /// Who says whether an opaque token is good.
     pub introspection: Option<Issuer>,
+    /// Who tells of logouts.
+    pub logout: Option<LogoutIssuer>,
     /// Where shared limits are kept.
     pub leases: Arc<dyn Store>,
     /// How the ledger of AI usage is kept, if it is.
@@ -94,6 +102,8 @@ pub struct Limits {
     pub lane_patience: Duration,
     /// What questions about tokens may cost.
     pub introspection: IntrospectionLimits,
+    /// How long feature flags in an instance are not looked at again.
+    pub drift: Duration,
     /// How often what is old is looked through for what is over.
     pub sweep: Duration,
 }
@@ -108,6 +118,7 @@ impl Default for Limits {
             lane: 16,
             lane_patience: Duration::from_millis(250),
             introspection: IntrospectionLimits::default(),
+            drift: flags::DRIFT,
             sweep: Duration::from_secs(60),
         }
     }
@@ -147,6 +158,7 @@ impl Config {
                 "whole milliseconds from 50 to 30000",
             )?),
             introspection: introspection::issuer(args)?,
+            logout: logout::issuer(args)?,
             leases: leases(env::var(SHARED_STORE))?,
             usage: usage::settings(&args.terms, &args.usage_longest_call_s)?,
             max_connections: number(

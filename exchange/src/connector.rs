@@ -1,11 +1,13 @@
 //! Connectors: the ways into an instance.
 
+mod check;
 mod hook;
 mod superuser;
 
 use std::future::Future;
 
 use kombi_spec::{
+    account::{Done, Order},
     assertion::Assertion,
     code::Code,
     session::{HookRefusal, Origin, Session},
@@ -20,6 +22,7 @@ use crate::{
     outbound::{self, Failure, Outbound},
     refusal::Refusal,
 };
+pub use check::{Finding, Look};
 use hook::Hook;
 use superuser::AsSuperuser;
 pub use superuser::Prepared;
@@ -82,6 +85,33 @@ pub trait Connector: Send + Sync + 'static {
         request_id: &str,
         deadline: Instant,
     ) -> impl Future<Output = Result<bool, ConnectorError>> + Send;
+
+    /// Carries `order` out by `deadline`, on the user of `instance` that is linked, or to be linked,
+    /// to `subject`. It may be ordered again.
+    fn carry_out(
+        &self,
+        instance: &Instance,
+        subject: &Subject,
+        order: &Order,
+        request_id: &str,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Done, ConnectorError>> + Send;
+
+    /// Looks by `deadline` whether `instance` can be entered, and what would mend it if not.
+    fn check(
+        &self,
+        instance: &Instance,
+        request_id: &str,
+        deadline: Instant,
+    ) -> impl Future<Output = Vec<Finding>> + Send;
+
+    /// Makes the instance at `url` ready to be entered as `superuser`, by `deadline`.
+    fn prepare(
+        &self,
+        url: &InstanceUrl,
+        superuser: &Superuser,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Prepared, ConnectorError>> + Send;
 }
 
 /// Every way into instances: which one, the registry says of each.
@@ -95,18 +125,6 @@ impl Doors {
     #[must_use]
     pub fn new(outbound: Outbound) -> Self {
         Self { hook: Hook { outbound: outbound.clone() }, superuser: AsSuperuser::new(outbound) }
-    }
-
-    /// Makes the instance at `url` ready to be entered as `superuser`.
-    pub async fn prepare(
-        &self,
-        url: &InstanceUrl,
-        superuser: &Superuser,
-        deadline: Instant,
-    ) -> Result<Prepared, ConnectorError> {
-        timeout_at(deadline, self.superuser.prepare(url, superuser))
-            .await
-            .map_err(|_| ConnectorError::Late)?
     }
 }
 
@@ -144,6 +162,56 @@ impl Connector for Doors {
             }
         };
         timeout_at(deadline, ended).await.map_err(|_| ConnectorError::Late)?
+    }
+
+    async fn carry_out(
+        &self,
+        instance: &Instance,
+        subject: &Subject,
+        order: &Order,
+        request_id: &str,
+        deadline: Instant,
+    ) -> Result<Done, ConnectorError> {
+        let done = async {
+            match &instance.access {
+                Access::Hook(key) => {
+                    self.hook.carry_out(instance, key, subject, order, request_id).await
+                }
+                Access::Superuser(superuser) => {
+                    self.superuser.carry_out(instance, superuser, subject, order).await
+                }
+            }
+        };
+        timeout_at(deadline, done).await.map_err(|_| ConnectorError::Late)?
+    }
+
+    async fn check(
+        &self,
+        instance: &Instance,
+        request_id: &str,
+        deadline: Instant,
+    ) -> Vec<Finding> {
+        let looked = async {
+            match &instance.access {
+                Access::Hook(key) => self.hook.check(instance, key, request_id).await,
+                Access::Superuser(superuser) => {
+                    self.superuser.check(&instance.url, superuser).await
+                }
+            }
+        };
+        let late = |_| check::findings(Some(check::Wrong::unreachable(&ConnectorError::Late)));
+        timeout_at(deadline, looked).await.unwrap_or_else(late)
+    }
+
+    async fn prepare(
+        &self,
+        url: &InstanceUrl,
+        superuser: &Superuser,
+        deadline: Instant,
+    ) -> Result<Prepared, ConnectorError> {
+        timeout_at(deadline, self.superuser.prepare(url, superuser))
+            .await
+            .map_err(|_| ConnectorError::Late)?
     }
 }
 
@@ -191,8 +259,15 @@ impl From<ConnectorError> for Refusal {
             ConnectorError::Refused(HookRefusal::RequestInvalid) => {
                 (Code::InstanceMisbehaved, "the instance does not accept the exchange's signature")
             }
-            ConnectorError::Refused(HookRefusal::AccountCollision) => {
-                (Code::AccountCollision, "the instance has such an account that is not linked")
+            ConnectorError::Refused(HookRefusal::AccountUnknown) => {
+                (Code::AccountUnknown, "the instance has no user with this id")
+            }
+            ConnectorError::Refused(HookRefusal::AccountCollision) => (
+                Code::AccountCollision,
+                "the instance has such an account that is linked otherwise",
+            ),
+            ConnectorError::Refused(HookRefusal::FlagsOutdated) => {
+                (Code::FlagsOutdated, "the instance has flags of a later version")
             }
             ConnectorError::Refused(HookRefusal::AccountIncomplete) => {
                 (Code::AccountIncomplete, "the instance requires more than the token says")

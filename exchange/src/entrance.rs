@@ -3,13 +3,19 @@
 
 use std::time::Duration;
 
-use kombi_spec::{code::Code, session::Origin};
+use kombi_spec::{
+    account::{Done, Order},
+    code::Code,
+    session::Origin,
+};
 use rusqlite::Connection;
 use tokio::time::Instant;
 
 use crate::{
     audit::{Act, Action, Audit},
     connector::{Connector, ConnectorError, Entry, Person},
+    errands::News,
+    flags,
     instance::{Instance, InstanceId, Subject},
     lanes::Lanes,
     links::{self, Change},
@@ -32,6 +38,8 @@ pub struct Entrance<C> {
     pub lanes: Lanes,
     /// Asks the instance.
     pub connector: C,
+    /// Tells that flags are to get into an instance.
+    pub flags: News,
     /// How long an instance may take to answer.
     pub patience: Duration,
     /// Counts what happens.
@@ -87,6 +95,22 @@ impl<C: Connector> Entrance<C> {
         ended
     }
 
+    /// Carries `order` out on the user of `instance` that is linked, or to be linked, to `subject`.
+    pub async fn carry_out(
+        &self,
+        instance: &Instance,
+        subject: &Subject,
+        order: &Order,
+        request_id: &str,
+    ) -> Result<Done, ConnectorError> {
+        let deadline = Instant::now() + self.patience;
+        let started = Instant::now();
+        let done = self.connector.carry_out(instance, subject, order, request_id, deadline).await;
+        let outcome = done.as_ref().map_or_else(ConnectorError::as_label, |_| "done");
+        self.metrics.connector_call(outcome, started.elapsed());
+        done
+    }
+
     /// Writes down who was let in as whom, before they are told.
     async fn remember(
         &self,
@@ -106,9 +130,13 @@ impl<C: Connector> Entrance<C> {
                 audit.record(connection, &did(Action::Link).with(&record_id), now)?;
             }
             audit.record(connection, &did(Action::Login).with(origin), now)?;
-            Ok::<_, StoreError>(change)
+            let awaited = flags::someone_came(connection, &id, &sub, now)?;
+            Ok::<_, StoreError>((change, awaited))
         };
-        let change = self.store.write(remember).await.map_err(Refusal::internal)?;
+        let (change, awaited) = self.store.write(remember).await.map_err(Refusal::internal)?;
+        if awaited {
+            self.flags.tell();
+        }
         if let Change::Moved { from } = change {
             // The instance is the authority on its users; but somebody should know.
             tracing::warn!(

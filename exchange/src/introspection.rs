@@ -41,7 +41,9 @@ use token::Token;
 use verdicts::{Judgement, Verdict, Verdicts};
 
 pub use client::AskError;
-pub use issuer::Issuer;
+pub(crate) use client::call;
+pub use issuer::{AddressUnfit, Issuer};
+pub(crate) use issuer::{callable, metadata_of};
 
 /// For how long an issuer that does not answer is not asked again about the same token.
 const FAILURE_CACHE: Duration = Duration::from_secs(1);

@@ -31,21 +31,31 @@ pub fn remember(
     record_id: &str,
     now: UnixTime,
 ) -> Result<Change, StoreError> {
-    let (instance, subject) = (instance.as_str(), subject.as_str());
-    let change = match current(connection, instance, subject)? {
+    let change = match current(connection, instance.as_str(), subject.as_str())? {
         Some(known) if known == record_id => return Ok(Change::Known),
         Some(from) => Change::Moved { from },
         None => Change::New,
     };
-    connection.execute(
-        "UPDATE links SET until = ?3 WHERE instance_id = ?1 AND sub = ?2 AND until IS NULL",
-        params![instance, subject, now.as_sql()],
-    )?;
+    end(connection, instance, subject, now)?;
     connection.execute(
         "INSERT INTO links (instance_id, sub, record_id, since) VALUES (?1, ?2, ?3, ?4)",
-        params![instance, subject, record_id, now.as_sql()],
+        params![instance.as_str(), subject.as_str(), record_id, now.as_sql()],
     )?;
     Ok(change)
+}
+
+/// `subject` is nobody in `instance` any more.
+pub fn end(
+    connection: &Connection,
+    instance: &InstanceId,
+    subject: &Subject,
+    now: UnixTime,
+) -> Result<(), StoreError> {
+    connection.execute(
+        "UPDATE links SET until = ?3 WHERE instance_id = ?1 AND sub = ?2 AND until IS NULL",
+        params![instance.as_str(), subject.as_str(), now.as_sql()],
+    )?;
+    Ok(())
 }
 
 fn current(

@@ -29,6 +29,8 @@ pub struct Metrics {
     usage_settlements: Family<SettlementLabels, Counter>,
     usage_open: Gauge,
     revocations_pending: Gauge,
+    flags_pending: Gauge,
+    flag_pushes: Family<OutcomeLabels, Counter>,
     audit_records: Gauge,
     instances: Gauge,
 }
@@ -81,6 +83,8 @@ impl Metrics {
         let usage_settlements = Family::default();
         let usage_open = Gauge::default();
         let revocations_pending = Gauge::default();
+        let flags_pending = Gauge::default();
+        let flag_pushes = Family::default();
         let audit_records = Gauge::default();
         let instances = Gauge::default();
         let seconds = || Unit::Seconds;
@@ -134,6 +138,16 @@ impl Metrics {
             "Sessions that are to end and have not yet",
             revocations_pending.clone(),
         );
+        registry.register(
+            "flags_pending",
+            "People whose feature flags are not in their instance",
+            flags_pending.clone(),
+        );
+        registry.register(
+            "flag_pushes",
+            "Looks at feature flags in instances, by what they came to",
+            flag_pushes.clone(),
+        );
         registry.register("audit_records", "Records of the audit", audit_records.clone());
         registry.register("instances", "Registered instances", instances.clone());
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
@@ -151,6 +165,8 @@ impl Metrics {
             usage_settlements,
             usage_open,
             revocations_pending,
+            flags_pending,
+            flag_pushes,
             audit_records,
             instances,
         }
@@ -206,6 +222,16 @@ impl Metrics {
         self.revocations_pending.set(count);
     }
 
+    /// Feature flags of so many people are not in their instance.
+    pub fn pending_flags(&self, count: i64) {
+        self.flags_pending.set(count);
+    }
+
+    /// Somebody's feature flags in an instance were looked at.
+    pub fn flags_pushed(&self, outcome: &'static str) {
+        self.flag_pushes.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
     /// The audit has so many records.
     pub fn audit_records(&self, count: i64) {
         self.audit_records.set(count);
@@ -248,6 +274,8 @@ mod tests {
         metrics.open_reservations(4);
         metrics.pending_revocations(5);
         metrics.audit_records(5);
+        metrics.pending_flags(6);
+        metrics.flags_pushed("mended");
         metrics.instances(3);
         let text = metrics.render();
         for line in [
@@ -263,6 +291,8 @@ mod tests {
             "kombi_exchange_usage_open 4",
             "kombi_exchange_revocations_pending 5",
             "kombi_exchange_audit_records 5",
+            "kombi_exchange_flags_pending 6",
+            "kombi_exchange_flag_pushes_total{outcome=\"mended\"} 1",
             "kombi_exchange_instances 3",
             "kombi_exchange_build_info{version=\"",
         ] {

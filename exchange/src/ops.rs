@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::{
     audit::Audit,
+    flags,
     metrics::{self, Metrics},
     registry, revocations,
     store::Store,
@@ -75,6 +76,9 @@ impl Ops {
         // Without an answer the last known number stands; /readyz says what is wrong.
         if let Ok(Ok(count)) = timeout(PATIENCE, registry::count(&self.store)).await {
             self.metrics.instances(count);
+        }
+        if let Ok(Ok(pending)) = timeout(PATIENCE, self.store.read(flags::count_pending)).await {
+            self.metrics.pending_flags(pending);
         }
         if let Ok(Ok(head)) = timeout(PATIENCE, self.audit.head(&self.store)).await {
             self.metrics.audit_records(head.seq);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    Method, Response, StatusCode,
+    Response, StatusCode,
     header::{
         ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
     },
@@ -25,8 +25,8 @@ pub struct Refusal {
     pub cause: Option<String>,
     /// The budget that is used up, where that is the reason.
     pub budget: Option<Budget>,
-    /// The method that the route takes, where the request's was another.
-    pub allowed: Option<Method>,
+    /// The methods that the route takes, where the request's was another.
+    pub allowed: Option<&'static str>,
 }
 
 /// When a client may try again after a 503, in seconds.
@@ -52,9 +52,9 @@ impl Refusal {
         Self { budget: Some(budget), ..self }
     }
 
-    /// The route takes the method `allowed` and no other.
+    /// The route takes the methods `allowed`, separated by commas, and no other.
     #[must_use]
-    pub fn method_not_allowed(allowed: Method) -> Self {
+    pub fn method_not_allowed(allowed: &'static str) -> Self {
         let refusal =
             Self::new(Code::MethodNotAllowed, format!("this is asked for with {allowed}"));
         Self { allowed: Some(allowed), ..refusal }
@@ -97,10 +97,9 @@ impl Refusal {
 }
 
 impl Refusal {
-    /// The method that the route takes; most take this one.
+    /// The methods that the route takes; most take this one.
     fn allow(&self) -> HeaderValue {
-        let allowed = self.allowed.as_ref().map_or("POST", Method::as_str);
-        HeaderValue::from_str(allowed).unwrap_or(HeaderValue::from_static("POST"))
+        HeaderValue::from_static(self.allowed.unwrap_or("POST"))
     }
 
     /// When the budget begins anew.

@@ -1,32 +1,22 @@
 //! Revocations: sessions in instances that are to end. What was asked for is on disk, and is tried
 //! until the instance has said that it is done, whatever happens in between.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
-use tokio::{sync::Notify, task::JoinSet, time::sleep};
+use rusqlite::{Connection, params};
 
 use crate::{
     audit::{Act, Action, Actor},
     connector::Connector,
     entrance::Entrance,
+    errands::{self, Errand},
     instance::{InstanceId, Subject},
     random,
     store::{Store, StoreError},
     time::UnixTime,
 };
 
-/// How many are under way at once.
-const AT_ONCE: usize = 16;
-
-/// Longest pause between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// How long one that is under way is nobody else's turn.
-const TURN: Duration = Duration::from_secs(120);
-
-/// How long to wait where the database does not answer.
-const PAUSE: Duration = Duration::from_secs(1);
+pub use crate::errands::News;
 
 /// What sees to it that sessions end.
 pub struct Revocations<C> {
@@ -35,19 +25,8 @@ pub struct Revocations<C> {
     news: News,
 }
 
-/// Tells the worker that there is something to do; clones tell the same one.
-#[derive(Debug, Clone, Default)]
-pub struct News(Arc<Notify>);
-
-impl News {
-    /// Something was asked for, and is committed.
-    pub fn tell(&self) {
-        self.0.notify_one();
-    }
-}
-
 /// One that is to be done.
-struct Due {
+pub(crate) struct Due {
     instance: InstanceId,
     subject: Subject,
     reason: String,
@@ -77,6 +56,30 @@ pub fn ask(
     Ok(())
 }
 
+/// Asks for the same wherever `subject` may have a session: where they are linked, and where they
+/// may enter, should a link not be known here. The ids of these instances.
+pub fn ask_everywhere(
+    connection: &Connection,
+    subject: &Subject,
+    reason: &str,
+    now: UnixTime,
+) -> Result<Vec<String>, StoreError> {
+    let instances: Vec<String> = connection
+        .prepare_cached(
+            "SELECT instance_id FROM links WHERE sub = ?1 AND until IS NULL
+             UNION SELECT instance_id FROM members WHERE sub = ?1
+             UNION SELECT id FROM instances WHERE owner = ?1",
+        )?
+        .query_map([subject.as_str()], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for instance in &instances {
+        if let Ok(instance) = InstanceId::parse(instance) {
+            ask(connection, &instance, subject, reason, now)?;
+        }
+    }
+    Ok(instances)
+}
+
 /// How many are not done yet.
 pub async fn count(store: &Store) -> Result<i64, StoreError> {
     let count = "SELECT count(*) FROM revocations";
@@ -98,47 +101,65 @@ impl<C: Connector> Revocations<C> {
 
     /// Does what is to be done, for ever.
     pub async fn work(self) {
-        let this = Arc::new(self);
-        let mut under_way = JoinSet::new();
-        // Whatever was under way when an earlier process ended is due now.
-        let mut begun = this.resume().await;
-        loop {
-            let pause = match begun.and(this.begin(&mut under_way).await) {
-                Ok(pause) => pause,
-                Err(error) => {
-                    tracing::error!(%error, "revocations are not read");
-                    PAUSE
-                }
-            };
-            begun = Ok(());
-            tokio::select! {
-                () = this.news.0.notified() => {}
-                () = sleep(pause) => {}
-                Some(_) = under_way.join_next() => {}
-            }
-        }
+        let (store, news) = (self.store.clone(), self.news.clone());
+        errands::work(self, store, news).await;
     }
 
-    async fn resume(&self) -> Result<(), StoreError> {
-        let resume = "UPDATE revocations SET next_at = since";
-        self.store.write(move |connection| Ok(connection.execute(resume, []).map(|_| ())?)).await
+    async fn settle(&self, due: &Due, request_id: &str) -> Result<(), StoreError> {
+        let (instance, sub) = (due.instance.to_string(), due.subject.to_string());
+        let (audit, asked, now) = (self.entrance.audit.clone(), due.asked, UnixTime::now());
+        let act = Act::new(Actor::Exchange, request_id).because(&due.reason);
+        let ended = act.did(Action::SessionsEnded).at(&due.instance).on(&sub);
+        self.store
+            .write(move |connection| {
+                let settle = "DELETE FROM revocations
+                              WHERE instance_id = ?1 AND sub = ?2 AND asked = ?3";
+                connection.prepare_cached(settle)?.execute(params![instance, sub, asked])?;
+                audit.record(connection, &ended, now)
+            })
+            .await
     }
 
-    /// Begins with what is due; how long until something else is.
-    async fn begin(self: &Arc<Self>, under_way: &mut JoinSet<()>) -> Result<Duration, StoreError> {
-        let room = AT_ONCE.saturating_sub(under_way.len());
-        let room = i64::try_from(room).unwrap_or_default();
-        if room == 0 {
-            return Ok(LONGEST_PAUSE);
-        }
-        let now = UnixTime::now();
-        let (due, next) = self.store.write(move |connection| take(connection, room, now)).await?;
-        for due in due {
-            let this = Arc::clone(self);
-            under_way.spawn(async move { this.attempt(due).await });
-        }
-        let wait = next.map_or(LONGEST_PAUSE, |next| next.since(now));
-        Ok(wait.clamp(PAUSE, LONGEST_PAUSE))
+    async fn postpone(&self, due: &Due, pause: std::time::Duration) -> Result<(), StoreError> {
+        let (instance, sub) = (due.instance.to_string(), due.subject.to_string());
+        let (asked, next_at) = (due.asked, UnixTime::now().plus(pause).as_sql());
+        self.store
+            .write(move |connection| {
+                let postpone = "UPDATE revocations SET failures = failures + 1, next_at = ?4
+                                WHERE instance_id = ?1 AND sub = ?2 AND asked = ?3";
+                let values = params![instance, sub, asked, next_at];
+                connection.prepare_cached(postpone)?.execute(values)?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+impl<C: Connector> Errand for Revocations<C> {
+    const TABLE: &'static str = "revocations";
+
+    type Due = Due;
+
+    fn due(
+        connection: &Connection,
+        instance: InstanceId,
+        subject: Subject,
+    ) -> Result<Due, StoreError> {
+        Ok(connection
+            .prepare_cached(
+                "SELECT reason, since, asked, failures FROM revocations
+                 WHERE instance_id = ?1 AND sub = ?2",
+            )?
+            .query_row([instance.as_str(), subject.as_str()], |row| {
+                Ok(Due {
+                    instance: instance.clone(),
+                    subject: subject.clone(),
+                    reason: row.get(0)?,
+                    since: UnixTime::from_sql(row.get(1)?),
+                    asked: row.get(2)?,
+                    failures: row.get(3)?,
+                })
+            })?)
     }
 
     async fn attempt(&self, due: Due) {
@@ -171,7 +192,7 @@ impl<C: Connector> Revocations<C> {
         let recorded = match &failure {
             None => self.settle(&due, &request_id).await,
             Some(error) => {
-                let pause = Duration::from_secs(1_u64 << due.failures.min(6)).min(LONGEST_PAUSE);
+                let pause = errands::pause_after(due.failures);
                 let (again_in_s, lag_s) = (pause.as_secs(), lag_s());
                 tracing::warn!(
                     request_id,
@@ -189,73 +210,4 @@ impl<C: Connector> Revocations<C> {
             tracing::error!(request_id, %error, "what became of a revocation is not recorded");
         }
     }
-
-    async fn settle(&self, due: &Due, request_id: &str) -> Result<(), StoreError> {
-        let (instance, sub) = (due.instance.to_string(), due.subject.to_string());
-        let (audit, asked, now) = (self.entrance.audit.clone(), due.asked, UnixTime::now());
-        let act = Act::new(Actor::Exchange, request_id).because(&due.reason);
-        let ended = act.did(Action::SessionsEnded).at(&due.instance).on(&sub);
-        self.store
-            .write(move |connection| {
-                let settle = "DELETE FROM revocations
-                              WHERE instance_id = ?1 AND sub = ?2 AND asked = ?3";
-                connection.prepare_cached(settle)?.execute(params![instance, sub, asked])?;
-                audit.record(connection, &ended, now)
-            })
-            .await
-    }
-
-    async fn postpone(&self, due: &Due, pause: Duration) -> Result<(), StoreError> {
-        let (instance, sub) = (due.instance.to_string(), due.subject.to_string());
-        let (asked, next_at) = (due.asked, UnixTime::now().plus(pause).as_sql());
-        self.store
-            .write(move |connection| {
-                let postpone = "UPDATE revocations SET failures = failures + 1, next_at = ?4
-                                WHERE instance_id = ?1 AND sub = ?2 AND asked = ?3";
-                let values = params![instance, sub, asked, next_at];
-                connection.prepare_cached(postpone)?.execute(values)?;
-                Ok(())
-            })
-            .await
-    }
-}
-
-/// At most `most` that are due, which now have their turn, and when the next is due.
-fn take(
-    connection: &Connection,
-    most: i64,
-    now: UnixTime,
-) -> Result<(Vec<Due>, Option<UnixTime>), StoreError> {
-    let due = connection
-        .prepare_cached(
-            "SELECT instance_id, sub, reason, since, asked, failures FROM revocations
-             WHERE next_at <= ?1 ORDER BY next_at LIMIT ?2",
-        )?
-        .query_map(params![now.as_sql(), most], |row| {
-            Ok((
-                (row.get::<_, String>(0)?, row.get::<_, String>(1)?),
-                (row.get(2)?, row.get::<_, i64>(3)?, row.get(4)?, row.get(5)?),
-            ))
-        })?
-        .collect::<Result<Vec<_>, _>>()?;
-    let turn = "UPDATE revocations SET next_at = ?3 WHERE instance_id = ?1 AND sub = ?2";
-    let mut taken = Vec::new();
-    for ((instance, subject), (reason, since, asked, failures)) in due {
-        let until = now.plus(TURN).as_sql();
-        connection.prepare_cached(turn)?.execute(params![instance, subject, until])?;
-        // What was written is what was parsed before.
-        let (Ok(instance), Ok(subject)) = (InstanceId::parse(&instance), Subject::parse(&subject))
-        else {
-            continue;
-        };
-        let since = UnixTime::from_secs(u64::try_from(since).unwrap_or_default());
-        taken.push(Due { instance, subject, reason, since, asked, failures });
-    }
-    let next: Option<i64> = connection
-        .prepare_cached("SELECT min(next_at) FROM revocations")?
-        .query_row([], |row| row.get(0))
-        .optional()?
-        .flatten();
-    let next = next.and_then(|next| u64::try_from(next).ok()).map(UnixTime::from_secs);
-    Ok((taken, next))
 }

@@ -5,6 +5,9 @@ use kombi_spec::{assertion::Assertion, code::Code};
 
 use crate::refusal::Refusal;
 
+/// Manages instances and the accounts in them.
+pub const TOOLS: &str = "admin:tools";
+
 /// Stands for every role of an admin.
 pub const SUPER: &str = "admin:super";
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{Method, Request, Response, body::Incoming};
+use hyper::{Request, Response, body::Incoming};
 use kombi_spec::{
     code::Code,
     introspection, lease,
@@ -13,11 +13,13 @@ use kombi_spec::{
 };
 
 use crate::{
+    admin::{Admin, Place},
     audit::{Act, Action, Actor, Audit},
     connector::Connector,
     instance::InstanceId,
     introspection::Introspection,
     leases::Leases,
+    logout::Logout,
     metrics::Metrics,
     random,
     refusal::Refusal,
@@ -49,6 +51,10 @@ pub struct Desks<C> {
     pub leases: Leases,
     /// The gate's own, about AI calls, and people's about what they used.
     pub usage: Usage,
+    /// Those of admins.
+    pub admin: Admin<C>,
+    /// The issuer's, about logouts.
+    pub logout: Logout,
     /// Has every refusal of a person.
     pub audit: Audit,
     /// Where that is kept.
@@ -74,6 +80,10 @@ enum Route {
     OwnUsage,
     /// What everybody used.
     Usage,
+    /// What the issuer says of logouts.
+    Logout,
+    /// What admins ask for.
+    Admin(Place),
     /// Nothing.
     Unknown,
 }
@@ -85,20 +95,29 @@ impl Route {
             lease::PATH => return Self::Leases,
             reserve::PATH => return Self::Reservation,
             settle::PATH => return Self::Settlement,
+            "/backchannel-logout" => return Self::Logout,
             report::MINE_PATH => return Self::OwnUsage,
             report::ADMIN_PATH => return Self::Usage,
             _ => {}
+        }
+        if let Some(place) = Place::of(path) {
+            return Self::Admin(place);
         }
         let id = path.strip_prefix("/sso/instances/").and_then(|p| p.strip_suffix("/session"));
         id.and_then(|id| InstanceId::parse(id).ok()).map_or(Self::Unknown, Self::Session)
     }
 
-    /// The one method that it takes.
-    const fn method(&self) -> Method {
+    /// The methods that it takes, as `Allow` has them.
+    const fn methods(&self) -> &'static str {
         match self {
-            Self::OwnUsage | Self::Usage => Method::GET,
-            _ => Method::POST,
+            Self::OwnUsage | Self::Usage => "GET",
+            Self::Admin(place) => place.methods(),
+            _ => "POST",
         }
+    }
+
+    fn takes(&self, method: &str) -> bool {
+        self.methods().split(", ").any(|one| one == method)
     }
 
     /// The route as a metric's label.
@@ -111,6 +130,8 @@ impl Route {
             Self::Settlement => "usage_settle",
             Self::OwnUsage => "me_usage",
             Self::Usage => "admin_usage",
+            Self::Logout => "backchannel_logout",
+            Self::Admin(place) => place.label(),
             Self::Unknown => "unknown",
         }
     }
@@ -127,7 +148,7 @@ pub async fn answer<C: Connector>(
     let mut trace = Trace::default();
     let outcome = match &route {
         Route::Unknown => Err(Refusal::new(Code::NotFound, "the path names nothing")),
-        known if method != known.method() => Err(Refusal::method_not_allowed(known.method())),
+        known if !known.takes(method.as_str()) => Err(Refusal::method_not_allowed(known.methods())),
         Route::Session(id) => desks.sessions.open_session(id, request, &mut trace).await,
         Route::Introspection => desks.introspection.introspect(request, &mut trace).await,
         Route::Leases => desks.leases.report(request, &mut trace).await,
@@ -135,9 +156,11 @@ pub async fn answer<C: Connector>(
         Route::Settlement => desks.usage.settle(request, &mut trace).await,
         Route::OwnUsage => desks.usage.mine(request, &mut trace).await,
         Route::Usage => desks.usage.everybodys(request, &mut trace).await,
+        Route::Logout => desks.logout.log_out(request, &mut trace).await,
+        Route::Admin(place) => desks.admin.answer(place, request, &mut trace).await,
     };
     let request_id = trace.request_id.take().unwrap_or_else(random::request_id);
-    let outcome = match (outcome, route.action()) {
+    let outcome = match (outcome, route.action(method.as_str())) {
         (Err(refusal), Some(action)) => {
             Err(desks.refused(refusal, &route, action, &trace, &request_id).await)
         }
@@ -158,7 +181,7 @@ pub async fn answer<C: Connector>(
         request_id,
         method = method.as_str(),
         route = route.label(),
-        instance = route.instance(),
+        instance = route.instance().map(InstanceId::as_str),
         sub = trace.subject,
         status = response.status().as_u16(),
         code,
@@ -182,10 +205,18 @@ impl<C> Desks<C> {
         trace: &Trace,
         request_id: &str,
     ) -> Refusal {
-        let actor = trace.subject.clone().map_or(Actor::Stranger, Actor::Person);
-        let subject = actor.subject().to_owned();
-        let mut record = Act::new(actor, request_id).did(action).on(subject);
-        if let Route::Session(id) = route {
+        let known = trace.subject.clone();
+        let actor = match (route, known) {
+            // Its subject did not ask for this.
+            (Route::Logout, Some(_)) => Actor::Issuer,
+            (_, known) => known.map_or(Actor::Stranger, Actor::Person),
+        };
+        let subject = match route {
+            Route::Admin(place) => place.subject().map(ToString::to_string),
+            _ => trace.subject.clone(),
+        };
+        let mut record = Act::new(actor, request_id).did(action).on(subject.unwrap_or_default());
+        if let Some(id) = route.instance() {
             record = record.at(id);
         }
         let record = record.with(&refusal.detail).refused(refusal.code);
@@ -198,8 +229,10 @@ impl<C> Desks<C> {
 
 impl Route {
     /// What a person does here, for the audit. What the gate asks in its own name is not there.
-    const fn action(&self) -> Option<Action> {
+    fn action(&self, method: &str) -> Option<Action> {
         match self {
+            Self::Logout => Some(Action::Revoke),
+            Self::Admin(place) => Some(place.action(method)),
             Self::Session(_) => Some(Action::Login),
             Self::OwnUsage | Self::Usage => Some(Action::UsageRead),
             Self::Introspection
@@ -210,9 +243,10 @@ impl Route {
         }
     }
 
-    fn instance(&self) -> Option<&str> {
+    const fn instance(&self) -> Option<&InstanceId> {
         match self {
-            Self::Session(id) => Some(id.as_str()),
+            Self::Session(id) => Some(id),
+            Self::Admin(place) => place.instance(),
             _ => None,
         }
     }
@@ -220,36 +254,27 @@ impl Route {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
-    /// The place of a route in a list of all of them. A new one needs a place here, and then a
-    /// description.
-    fn place(route: &Route) -> usize {
-        match route {
-            Route::Session(_) => 0,
-            Route::Introspection => 1,
-            Route::Leases => 2,
-            Route::Reservation => 3,
-            Route::Settlement => 4,
-            Route::OwnUsage => 5,
-            Route::Usage => 6,
-            Route::Unknown => 7,
-        }
-    }
+    /// How many routes there are.
+    const LABELS: usize = 16;
 
     #[test]
-    fn the_description_has_every_route_with_its_method_and_no_other() {
+    fn the_description_has_every_route_with_its_methods_and_no_other() {
         let text = include_str!("../../spec/exchange.openapi.yaml");
         let description: serde_json::Value = serde_yaml_ng::from_str(text).unwrap();
-        let mut described = [false; 7];
+        let mut described = BTreeSet::new();
         for (template, methods) in description["paths"].as_object().unwrap() {
-            let route = Route::of(&template.replace("{id}", "lab"));
+            let route = Route::of(&template.replace("{id}", "lab").replace("{sub}", "ada"));
             assert_ne!(route, Route::Unknown, "{template}");
-            let methods: Vec<_> = methods.as_object().unwrap().keys().collect();
-            assert_eq!(methods, [&route.method().as_str().to_lowercase()], "{template}");
-            described[place(&route)] = true;
+            let methods: BTreeSet<_> = methods.as_object().unwrap().keys().cloned().collect();
+            let takes = route.methods().to_lowercase();
+            assert_eq!(methods, takes.split(", ").map(str::to_owned).collect(), "{template}");
+            assert!(described.insert(route.label()), "{template}");
         }
-        assert_eq!(described, [true; 7]);
+        assert_eq!(described.len(), LABELS, "a new route needs a description");
     }
 
     #[test]
@@ -264,6 +289,8 @@ mod tests {
             ("/gate/usage/settle", Route::Settlement),
             ("/me/usage", Route::OwnUsage),
             ("/admin/usage", Route::Usage),
+            ("/admin/instances", Route::Admin(Place::Instances)),
+            ("/admin/instance", Route::Unknown),
             ("/gate/usage", Route::Unknown),
             ("/gate/introspect/", Route::Unknown),
             ("/gate/Introspect", Route::Unknown),

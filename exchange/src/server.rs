@@ -13,16 +13,20 @@ use std::{
 use tokio::{sync::oneshot, time::interval};
 
 use crate::{
+    admin::Admin,
     assertion::Verifier,
     audit::{Anchor, Audit},
     config::{Config, ConfigError, LISTEN, OPS_LISTEN},
     connector::Doors,
     data_dir::{Claim, DataDir, DataDirError},
     entrance::Entrance,
+    errands::News,
+    flags::Pushes,
     introspection::Introspection,
     lanes::Lanes,
     leases::Leases,
     listener::Listener,
+    logout::Logout,
     metrics::Metrics,
     ops::Ops,
     outbound::{Outbound, OutboundError},
@@ -76,6 +80,7 @@ pub struct Server {
     view: Ops,
     usage: Usage,
     revocations: Revocations<Doors>,
+    pushes: Pushes<Doors>,
     sweep: Duration,
     addresses: Addresses,
     _claim: Claim,
@@ -123,11 +128,28 @@ impl Server {
             store: store.clone(),
             audit: audit.clone(),
             lanes: Lanes::new(config.limits.lane, config.limits.lane_patience),
-            connector: Doors::new(outbound),
+            connector: Doors::new(outbound.clone()),
+            flags: News::default(),
             patience: config.instance_timeout,
             metrics: metrics.clone(),
         });
         let revocations = Revocations::new(store.clone(), Arc::clone(&entrance));
+        let pushes = Pushes::new(store.clone(), Arc::clone(&entrance), config.limits.drift);
+        let admin = Admin {
+            verifier: verifier.clone(),
+            store: store.clone(),
+            entrance: Arc::clone(&entrance),
+            news: revocations.news(),
+            limits: config.limits.body,
+        };
+        let logout = Logout::new(
+            config.logout,
+            &outbound,
+            config.clock_skew,
+            (store.clone(), audit.clone()),
+            revocations.news(),
+            config.limits.body,
+        );
         let sessions =
             Desk { verifier, store: store.clone(), entrance, limits: config.limits.body };
         let idle = config.limits.idle;
@@ -139,6 +161,8 @@ impl Server {
             introspection,
             leases,
             usage: usage.clone(),
+            admin,
+            logout,
             audit: audit.clone(),
             store: store.clone(),
             metrics: metrics.clone(),
@@ -150,6 +174,7 @@ impl Server {
             view: Ops { store, audit, usage: usage.clone(), metrics, stopping: Arc::default() },
             usage,
             revocations,
+            pushes,
             sweep: config.limits.sweep,
             addresses: Addresses { public: public_address, ops: ops_address },
             _claim: claim,
@@ -170,13 +195,15 @@ impl Server {
 
     /// Serves until `stop`, then finishes what is under way.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
-        let Self { public, ops, desks, view, usage, revocations, sweep, addresses, _claim } = self;
+        let Self { public, ops, desks, view, usage, revocations, pushes, sweep, addresses, _claim } =
+            self;
         let Addresses { public: listen, ops: ops_listen } = addresses;
         tracing::info!(%listen, %ops_listen, version = env!("CARGO_PKG_VERSION"), "listening");
 
         let sweeper =
             tokio::spawn(keep_sweeping(view.store.clone(), view.audit.clone(), usage, sweep));
         let revoker = tokio::spawn(async move { revocations.work().await });
+        let pusher = tokio::spawn(async move { pushes.work().await });
         let stopping = Arc::clone(&view.stopping);
         let (ops_stop, ops_stopped) = oneshot::channel::<()>();
         let ops = tokio::spawn(ops.serve(
@@ -193,6 +220,7 @@ impl Server {
         drop(ops_stop);
         let _ = ops.await;
         revoker.abort();
+        pusher.abort();
         sweeper.abort();
         tracing::info!(drained, "stopped");
     }

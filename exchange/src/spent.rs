@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use crate::{
     store::{Store, StoreError},
@@ -16,14 +16,18 @@ const MARGIN: Duration = Duration::from_secs(600);
 /// valid after `valid_until`.
 pub async fn spend(store: &Store, jti: &str, valid_until: UnixTime) -> Result<bool, StoreError> {
     let jti = jti.to_owned();
+    store.write(move |connection| spend_in(connection, &jti, valid_until)).await
+}
+
+/// Does the same as part of a transaction.
+pub fn spend_in(
+    connection: &Connection,
+    jti: &str,
+    valid_until: UnixTime,
+) -> Result<bool, StoreError> {
+    let spend = "INSERT INTO spent_jti (jti, keep_until) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
     let keep_until = valid_until.plus(MARGIN).as_sql();
-    store
-        .write(move |connection| {
-            let spend = "INSERT INTO spent_jti (jti, keep_until) VALUES (?1, ?2)
-                         ON CONFLICT DO NOTHING";
-            Ok(connection.prepare_cached(spend)?.execute(params![jti, keep_until])? == 1)
-        })
-        .await
+    Ok(connection.prepare_cached(spend)?.execute(params![jti, keep_until])? == 1)
 }
 
 /// Forgets what is too old to matter; how much that was.

@@ -20,6 +20,12 @@ impl UnixTime {
         Self(s)
     }
 
+    /// The moment that SQLite kept; 1970 if it is earlier.
+    #[must_use]
+    pub fn from_sql(s: i64) -> Self {
+        Self(u64::try_from(s).unwrap_or_default())
+    }
+
     /// Seconds since 1970.
     #[must_use]
     pub const fn as_secs(self) -> u64 {

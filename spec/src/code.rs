@@ -156,6 +156,26 @@ codes! {
     /// The instance's own rules (`authRule`) keep this user out.
     AccountRefused = "account_refused", 403, "the instance does not let this account in",
         "Ask the instance's administrator.";
+    /// The instance has no user with this id.
+    AccountUnknown = "account_unknown", 404, "the instance has no such user",
+        "Check the id of the user's record in the instance.";
+    /// Flags of a later version are there, or other flags of this version.
+    FlagsOutdated = "flags_outdated", 409, "there are newer flags",
+        "Read the flags, and set them again with a greater version.";
+    /// There is an instance with this id.
+    InstanceExists = "instance_exists", 409, "the instance is already registered",
+        "Choose another id, or remove the instance first.";
+    /// No instance with this id is registered. People who are no admins are not told so.
+    InstanceUnknown = "instance_unknown", 404, "no such instance is registered",
+        "Check the instance's id.";
+
+    /// The exchange listens to no issuer's logouts.
+    LogoutNotConfigured = "logout_not_configured", 501, "logouts are not listened to",
+        "The operator can set KOMBI_EXCHANGE_LOGOUT_ISSUER and KOMBI_EXCHANGE_LOGOUT_AUDIENCES.";
+    /// The logout token is not one, or not for us, or was used before (OpenID Connect Back-Channel
+    /// Logout 1.0 section 2.6).
+    LogoutTokenInvalid = "logout_token_invalid", 400, "the logout token is not valid",
+        "Send a logout token of the configured issuer for one of the configured clients, once.";
 
     /// The exchange has no credentials to ask this issuer about its tokens.
     IntrospectionNotConfigured = "introspection_not_configured", 501, "tokens of this issuer cannot be introspected",

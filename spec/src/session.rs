@@ -133,14 +133,19 @@ impl Origin {
     }
 }
 
-/// Why the hook refused; `data.code` of its error answer.
+/// Why the hook refused; `data.code` of its error answer. See also [`crate::account`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HookRefusal {
     /// 401: the request is malformed, stale, replayed, for another instance, or wrongly signed.
     RequestInvalid,
-    /// 409: a local user has the same e-mail address and may not be taken over.
+    /// 404: the instance has no such user.
+    AccountUnknown,
+    /// 409: a local user has the same e-mail address and may not be taken over; or one of both is
+    /// linked to another.
     AccountCollision,
+    /// 409: the flags that are there are of a later version.
+    FlagsOutdated,
     /// 422: the users collection requires something that the request does not carry.
     AccountIncomplete,
     /// 403: the collection's `authRule`, or a hook of the instance's own, keeps the user out.

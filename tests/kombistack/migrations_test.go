@@ -20,8 +20,8 @@ func TestTheMigrationsCanBeTakenBack(t *testing.T) {
 	}
 
 	migrate("up")
-	migrate("down", "2")
-	if schema := sqliteSchema(t, dir); strings.Contains(schema, "zitadel_sub") || strings.Contains(schema, "_kombisphere_spent") {
+	migrate("down", "3")
+	if schema := sqliteSchema(t, dir); strings.Contains(schema, "zitadel_sub") || strings.Contains(schema, "feature_flags") || strings.Contains(schema, "_kombisphere_spent") {
 		t.Errorf("expected nothing of ours to be left, found %s", schema)
 	}
 	migrate("up")

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use crate::{
     ai::PROVIDER_KEY,
     artifacts::{self, Artifacts},
-    issuer::INTROSPECTOR,
+    issuer::{INTROSPECTOR, PROJECT},
     kombistack::{SUPERUSER, SUPERUSER_PASSWORD},
     port,
     process::Process,
@@ -181,6 +181,9 @@ impl Installed {
             .env("KOMBI_EXCHANGE_INTROSPECTION_CLIENT_ID", INTROSPECTOR.0)
             .env("KOMBI_EXCHANGE_INTROSPECTION_CLIENT_SECRET", INTROSPECTOR.1)
             .env("KOMBI_EXCHANGE_INTROSPECTION_ALLOW_PRIVATE", "true")
+            .env("KOMBI_EXCHANGE_LOGOUT_ISSUER", &self.issuer)
+            .env("KOMBI_EXCHANGE_LOGOUT_AUDIENCES", PROJECT)
+            .env("KOMBI_EXCHANGE_LOGOUT_ALLOW_PRIVATE", "true")
             .env("KOMBI_EXCHANGE_INSTANCE_TIMEOUT_MS", self.instance_timeout_ms)
             // No call here takes longer; then the reaper comes.
             .env("KOMBI_EXCHANGE_USAGE_LONGEST_CALL_S", "75")

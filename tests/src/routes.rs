@@ -306,7 +306,18 @@ mod tests {
         let names: Vec<_> = declaration.routes().map(|(_, route)| route.name.as_str()).collect();
         assert_eq!(
             names,
-            ["public", "user", "admin", "sso-session", "ai", "ai-openai", "ai-gemini", "ai-ollama"]
+            [
+                "public",
+                "user",
+                "admin",
+                "sso-session",
+                "backchannel-logout",
+                "exchange-admin",
+                "ai",
+                "ai-openai",
+                "ai-gemini",
+                "ai-ollama"
+            ]
         );
         assert_eq!(declaration.second_pass().unwrap(), Some(8020));
     }

@@ -15,6 +15,8 @@ pub enum Actor {
     Person(String),
     /// Whoever is at the command line.
     Operator,
+    /// The issuer, by a logout token.
+    Issuer,
     /// The exchange by itself.
     Exchange,
     /// Somebody whom nothing vouches for.
@@ -28,6 +30,7 @@ impl Actor {
         match self {
             Self::Person(_) => "person",
             Self::Operator => "operator",
+            Self::Issuer => "issuer",
             Self::Exchange => "exchange",
             Self::Stranger => "stranger",
         }
@@ -38,7 +41,7 @@ impl Actor {
     pub fn subject(&self) -> &str {
         match self {
             Self::Person(subject) => subject,
-            Self::Operator | Self::Exchange | Self::Stranger => "",
+            Self::Operator | Self::Issuer | Self::Exchange | Self::Stranger => "",
         }
     }
 }
@@ -50,14 +53,30 @@ pub enum Action {
     Login,
     /// A person becomes a user of an instance.
     Link,
+    /// A person is no user of an instance any more.
+    Unlink,
+    /// The end of a person's sessions is asked for.
+    Revoke,
     /// Every session of a person in an instance is ended.
     SessionsEnded,
     /// An instance is registered.
     InstanceAdd,
+    /// The instances are listed.
+    InstanceList,
+    /// Whether an instance can be entered is looked at.
+    InstanceCheck,
     /// What opens an instance is replaced.
     InstanceRotateKey,
     /// An instance is removed from the registry.
     InstanceRemove,
+    /// Feature flags are set.
+    FlagsSet,
+    /// Feature flags are read.
+    FlagsRead,
+    /// Feature flags are in the instance.
+    FlagsApplied,
+    /// Feature flags were changed in the instance, and are as they should be again.
+    FlagsMended,
     /// Usage is read.
     UsageRead,
 }
@@ -69,10 +88,18 @@ impl Action {
         match self {
             Self::Login => "login",
             Self::Link => "link",
+            Self::Unlink => "unlink",
+            Self::Revoke => "revoke",
             Self::SessionsEnded => "sessions_ended",
             Self::InstanceAdd => "instance_add",
+            Self::InstanceList => "instance_list",
+            Self::InstanceCheck => "instance_check",
             Self::InstanceRotateKey => "instance_rotate_key",
             Self::InstanceRemove => "instance_remove",
+            Self::FlagsSet => "flags_set",
+            Self::FlagsRead => "flags_read",
+            Self::FlagsApplied => "flags_applied",
+            Self::FlagsMended => "flags_mended",
             Self::UsageRead => "usage_read",
         }
     }
@@ -109,6 +136,12 @@ impl Act {
     #[must_use]
     pub fn because(self, reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), ..self }
+    }
+
+    /// The request's id.
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        &self.request_id
     }
 
     /// The record that `action` was done.

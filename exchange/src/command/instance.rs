@@ -1,28 +1,24 @@
-//! `kombi-exchange instance add`, `list`, `rotate-key` and `remove`. All work on the database,
+//! `kombi-exchange instance add`, `list`, `check`, `rotate-key` and `remove`. All work on the database,
 //! beside a running exchange or without one.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
-
-use tokio::time::Instant;
+use std::{collections::BTreeSet, path::Path};
 
 use crate::{
     access::{Access, HookKey, Superuser},
     address::Reach,
     audit::Act,
-    cli::{AddArgs, Failure, RotateArgs},
+    cli::{AddArgs, CheckArgs, Failure, RotateArgs},
     config,
-    connector::{Doors, Prepared},
+    connector::{Doors, Finding, Prepared},
     data_dir::DataDir,
     instance::{InstanceId, InstanceUrl, Subject, Unfit},
     outbound::{Outbound, system_lookup},
+    registration,
     registry::{self, Listed, NewInstance, Registry, RegistryError},
     server::StartError,
     store::Store,
     time::UnixTime,
 };
-
-/// How long an instance may take to be made ready.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Where an instance finds its own id.
 const ID: &str = "KOMBISPHERE_INSTANCE_ID";
@@ -45,11 +41,8 @@ pub async fn add(args: &AddArgs, data: &Path) -> Result<(), Failure> {
         access: access.clone(),
     };
     let url = new.url.to_string();
-    let registry = registry(data).await?;
-    if let Access::Superuser(superuser) = &access {
-        prepare(&new.url, superuser).await?;
-    }
-    registry.add(new, &Act::at_the_command_line(), UnixTime::now()).await?;
+    let (registry, act) = (registry(data).await?, Act::at_the_command_line());
+    tell(registration::add(&registry, &doors()?, new, &act).await?);
     if args.json {
         println!("{}", shown(&id, &access, Some(&url)));
     } else {
@@ -59,17 +52,13 @@ pub async fn add(args: &AddArgs, data: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Adds to an instance what a superuser needs there, or says what stands in the way.
-async fn prepare(url: &InstanceUrl, superuser: &Superuser) -> Result<(), Failure> {
-    let doors = Doors::new(Outbound::new(system_lookup).map_err(StartError::from)?);
-    let deadline = Instant::now() + PATIENCE;
-    match doors.prepare(url, superuser, deadline).await {
-        Ok(Prepared::Added) => {
-            eprintln!("Added the hidden field zitadel_sub and its unique index to users.");
-            Ok(())
-        }
-        Ok(Prepared::AlreadyThere) => Ok(()),
-        Err(error) => Err(Failure::Other(format!("nothing was registered: {url}: {error}"))),
+/// Tells what was added to an instance for a superuser.
+fn tell(prepared: Option<Prepared>) {
+    if prepared == Some(Prepared::Added) {
+        eprintln!(
+            "Added to users what was missing of zitadel_sub, its index, feature_flags, and the \
+             rules that keep users from setting their flags."
+        );
     }
 }
 
@@ -77,8 +66,8 @@ async fn prepare(url: &InstanceUrl, superuser: &Superuser) -> Result<(), Failure
 pub async fn rotate_key(args: &RotateArgs, data: &Path) -> Result<(), Failure> {
     let id = id(&args.id)?;
     let access = access(args.superuser.as_deref())?;
-    let act = Act::at_the_command_line();
-    registry(data).await?.replace_access(&id, &access, &act, UnixTime::now()).await?;
+    let (registry, act) = (registry(data).await?, Act::at_the_command_line());
+    tell(registration::replace_access(&registry, &doors()?, &id, &access, &act).await?);
     if args.json {
         println!("{}", shown(&id, &access, None));
     } else {
@@ -86,6 +75,31 @@ pub async fn rotate_key(args: &RotateArgs, data: &Path) -> Result<(), Failure> {
         explain(&id, &access);
     }
     Ok(())
+}
+
+/// Looks whether an instance can be entered; an error if not.
+pub async fn check(args: &CheckArgs, data: &Path) -> Result<(), Failure> {
+    let id = id(&args.id)?;
+    let findings = registration::check(&registry(data).await?, &doors()?, &id).await?;
+    if args.json {
+        println!("{}", serde_json::json!(findings));
+    }
+    for Finding { look, ok, found, mend } in &findings {
+        if !args.json && *ok {
+            println!("ok    {}", look.as_str());
+        } else if !args.json {
+            let (found, mend) = (found.as_deref().unwrap_or_default(), mend.unwrap_or_default());
+            println!("WRONG {}: {found}; {mend}", look.as_str());
+        }
+    }
+    if findings.iter().all(|finding| finding.ok) {
+        return Ok(());
+    }
+    Err(Failure::Other(format!("{id} cannot be entered")))
+}
+
+fn doors() -> Result<Doors, Failure> {
+    Ok(Doors::new(Outbound::new(system_lookup).map_err(StartError::from)?))
 }
 
 /// Removes an instance from the registry.

@@ -3,16 +3,22 @@
 
 use hyper::header::CONTENT_TYPE;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use kombi_spec::session::{
-    END_PATH, EndRequest, Ended, HOOK_PATH, HookRefusal, Origin, REQUEST_ISSUER,
-    REQUEST_LIFETIME_S, Session, SessionRequest, SignedRequest, end_audience,
+use kombi_spec::{
+    account::{ACCOUNT_PATH, AccountRequest, Ask, Checked, Done, Order, VERSION, account_audience},
+    session::{
+        END_PATH, EndRequest, Ended, HOOK_PATH, HookRefusal, Origin, REQUEST_ISSUER,
+        REQUEST_LIFETIME_S, Session, SessionRequest, SignedRequest, end_audience,
+    },
 };
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
-use super::{ConnectorError, Entry, Person};
+use super::{
+    ConnectorError, Entry, Person,
+    check::{self, Finding, Look, Wrong},
+};
 use crate::{
     access::HookKey,
     instance::{Instance, Subject},
@@ -93,6 +99,94 @@ impl Hook {
             (status, _) => Err(refusal(status, &answer)),
         }
     }
+}
+
+impl Hook {
+    /// Asks the hook of `instance`, which `key` opens, to carry `order` out.
+    pub(super) async fn carry_out(
+        &self,
+        instance: &Instance,
+        key: &HookKey,
+        subject: &Subject,
+        order: &Order,
+        request_id: &str,
+    ) -> Result<Done, ConnectorError> {
+        let request = account_request(instance, subject.as_str(), order, request_id);
+        let (status, answer) = self.call(instance, ACCOUNT_PATH, signed(key, &request)?).await?;
+        match (status, serde_json::from_slice(&answer)) {
+            (StatusCode::OK, Ok(done)) => Ok(done),
+            (StatusCode::OK, Err(_)) => {
+                let problem = "its answer does not say what was done";
+                Err(ConnectorError::Misbehaved(problem.to_owned()))
+            }
+            (status, _) => Err(refusal(status, &answer)),
+        }
+    }
+
+    /// Asks the hook of `instance` whether everything is in place.
+    pub(super) async fn check(
+        &self,
+        instance: &Instance,
+        key: &HookKey,
+        request_id: &str,
+    ) -> Vec<Finding> {
+        let request = account_request(instance, REQUEST_ISSUER, Ask::Check, request_id);
+        let asked = async {
+            let body = signed(key, &request)?;
+            self.call(instance, ACCOUNT_PATH, body).await
+        };
+        check::findings(match asked.await {
+            Err(error) => Some(Wrong::unreachable(&error)),
+            Ok((status, answer)) => wrong(status, &answer),
+        })
+    }
+}
+
+fn account_request<What>(
+    instance: &Instance,
+    subject: &str,
+    what: What,
+    request_id: &str,
+) -> AccountRequest<What> {
+    let now = UnixTime::now();
+    AccountRequest {
+        iss: REQUEST_ISSUER.to_owned(),
+        aud: account_audience(instance.id.as_str()),
+        iat: now.as_secs(),
+        exp: now.as_secs().saturating_add(REQUEST_LIFETIME_S),
+        jti: request_id.to_owned(),
+        sub: subject.to_owned(),
+        what,
+    }
+}
+
+/// What the hook's answer says is not in place.
+fn wrong(status: StatusCode, answer: &[u8]) -> Option<Wrong> {
+    let install =
+        "install the current pb_hooks and pb_migrations of exchange/kombistack, and restart it";
+    let found = match (status, serde_json::from_slice(answer)) {
+        (StatusCode::OK, Ok(Checked { version, missing })) if version >= VERSION => {
+            let restore = "restore what the migrations have added to the collection users";
+            let found = || format!("not there as it was added: {}", missing.join(", "));
+            return (!missing.is_empty()).then(|| Wrong::new(Look::Fields, found(), restore));
+        }
+        (StatusCode::OK, Ok(Checked { version, .. })) => format!("a hook of version {version}"),
+        (StatusCode::SERVICE_UNAVAILABLE, _) => {
+            let mend = "set KOMBISPHERE_INSTANCE_ID and KOMBISPHERE_SSO_KEY in its environment; its \
+                        log says which is wrong";
+            return Some(Wrong::new(Look::Access, "the hook is not configured", mend));
+        }
+        (status, _) => match refusal(status, answer) {
+            ConnectorError::Refused(HookRefusal::RequestInvalid) => {
+                let mend = "compare id, key and clock on both sides; kombi-exchange instance \
+                            rotate-key makes a new key";
+                return Some(Wrong::new(Look::Access, "it does not accept our signature", mend));
+            }
+            error @ ConnectorError::Unreachable(_) => return Some(Wrong::unreachable(&error)),
+            error => error.to_string(),
+        },
+    };
+    Some(Wrong::new(Look::Version, found, install))
 }
 
 fn session_request(

@@ -9,6 +9,7 @@
 
 mod account;
 mod api;
+mod orders;
 mod passes;
 mod prepare;
 
@@ -17,13 +18,19 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use kombi_spec::session::HookRefusal;
+use kombi_spec::{
+    account::{Done, Order},
+    session::HookRefusal,
+};
 use tokio::{
     sync::Mutex as Turn,
     time::{Instant, timeout_at},
 };
 
-use super::{ConnectorError, Entry, Person};
+use super::{
+    ConnectorError, Entry, Person,
+    check::{self, Finding},
+};
 use crate::{
     access::Superuser,
     instance::{Instance, InstanceId, InstanceUrl, Subject},
@@ -79,6 +86,47 @@ impl AsSuperuser {
         let known = self.learn(api, instance, superuser, learnt_before).await?;
         let ended = account::end_sessions(api, &known, subject).await;
         ended.map_err(|trouble| no_guest(&trouble))
+    }
+
+    /// Carries `order` out on the user that is linked, or to be linked, to `subject`.
+    pub(super) async fn carry_out(
+        &self,
+        instance: &Instance,
+        superuser: &Superuser,
+        subject: &Subject,
+        order: &Order,
+    ) -> Result<Done, ConnectorError> {
+        let api = Api { client: self.outbound.client(instance.url.reach()), url: &instance.url };
+        let known = self.passes.of(&instance.id, superuser);
+        if let Some(known) = &known {
+            match self.carry_out_with(api, known, instance, subject, order).await {
+                Err(Trouble::Guest) => {}
+                done => return done.map_err(|trouble| no_guest(&trouble)),
+            }
+        }
+        let learnt_before = known.map(|known| known.since);
+        let known = self.learn(api, instance, superuser, learnt_before).await?;
+        let done = self.carry_out_with(api, &known, instance, subject, order).await;
+        done.map_err(|trouble| no_guest(&trouble))
+    }
+
+    async fn carry_out_with(
+        &self,
+        api: Api<'_>,
+        known: &Known,
+        instance: &Instance,
+        subject: &Subject,
+        order: &Order,
+    ) -> Result<Done, Trouble> {
+        let turn = self.turn(&instance.id);
+        let _turn = turn.lock().await;
+        orders::carry_out(api, known, subject, order).await
+    }
+
+    /// Looks whether everything is in place at `url`, and changes nothing.
+    pub(super) async fn check(&self, url: &InstanceUrl, superuser: &Superuser) -> Vec<Finding> {
+        let api = Api { client: self.outbound.client(url.reach()), url };
+        check::findings(prepare::wrong(api, superuser).await)
     }
 
     /// Makes the instance at `url` ready to be entered as `superuser`.

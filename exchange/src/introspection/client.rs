@@ -136,7 +136,7 @@ impl IssuerClient {
 }
 
 /// The JSON that the issuer answers `request` with, of at most `most` bytes.
-async fn call(request: RequestBuilder, most: usize) -> Result<Vec<u8>, AskError> {
+pub(crate) async fn call(request: RequestBuilder, most: usize) -> Result<Vec<u8>, AskError> {
     let mut response = request.header(ACCEPT, "application/json").send().await?;
     match response.status() {
         StatusCode::OK => {}

@@ -40,12 +40,7 @@ impl Issuer {
         client_id: &str,
         client_secret: &str,
     ) -> Result<Self, AddressUnfit> {
-        let mut metadata = callable(name, reach)?;
-        if metadata.query().is_some() {
-            return Err(AddressUnfit("a query".to_owned()));
-        }
-        let below = metadata.path().trim_end_matches('/').to_owned();
-        metadata.set_path(&format!("{below}{DISCOVERY_PATH}"));
+        let metadata = metadata_of(name, reach)?;
         let authorization = basic(client_id, client_secret);
         Ok(Self { name: name.to_owned(), metadata, endpoint: None, reach, authorization })
     }
@@ -57,9 +52,20 @@ impl Issuer {
     }
 }
 
+/// Where the issuer called `name` describes itself.
+pub(crate) fn metadata_of(name: &str, reach: Reach) -> Result<Url, AddressUnfit> {
+    let mut metadata = callable(name, reach)?;
+    if metadata.query().is_some() {
+        return Err(AddressUnfit("a query".to_owned()));
+    }
+    let below = metadata.path().trim_end_matches('/').to_owned();
+    metadata.set_path(&format!("{below}{DISCOVERY_PATH}"));
+    Ok(metadata)
+}
+
 /// `text` as an address that may be called. What a name resolves to is checked at every
 /// connection (see [`crate::outbound`]).
-pub(super) fn callable(text: &str, reach: Reach) -> Result<Url, AddressUnfit> {
+pub(crate) fn callable(text: &str, reach: Reach) -> Result<Url, AddressUnfit> {
     let unfit = |found: String| Err(AddressUnfit(found));
     // It is not quoted: what is no URL may still have a password in it.
     let Ok(url) = Url::parse(text) else { return unfit("something that is no URL".to_owned()) };

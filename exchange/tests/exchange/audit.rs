@@ -29,7 +29,7 @@ fn records(data: &Path) -> Vec<Value> {
 }
 
 /// The columns of the records that say what happened, as they are kept.
-fn kept(data: &Path) -> Vec<String> {
+pub(crate) fn kept(data: &Path) -> Vec<String> {
     let database = Connection::open(data.join("exchange.db")).unwrap();
     let select = "SELECT concat_ws(' ', actor_kind, actor, action, instance, subject, detail,
                   reason, outcome) FROM audit ORDER BY seq";

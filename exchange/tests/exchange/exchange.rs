@@ -125,6 +125,7 @@ fn config(gate: &Gate, data: &TempDir) -> Config {
         clock_skew: Duration::from_secs(5),
         instance_timeout: Duration::from_secs(2),
         introspection: None,
+        logout: None,
         leases: Arc::new(Local::new()),
         usage: None,
         max_connections: 256,

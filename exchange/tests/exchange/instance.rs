@@ -24,6 +24,14 @@ pub(crate) struct Call {
     pub(crate) claims: SessionRequest,
 }
 
+impl Call {
+    /// All that was signed.
+    pub(crate) fn payload(&self) -> serde_json::Value {
+        let payload = URL_SAFE_NO_PAD.decode(self.jws.split('.').nth(1).unwrap()).unwrap();
+        serde_json::from_slice(&payload).unwrap()
+    }
+}
+
 /// What the instance does once it has read a call.
 pub(crate) enum Script {
     /// Sends these bytes and closes.

@@ -45,7 +45,7 @@ async fn pending(exchange: &Exchange) -> String {
     line.split(' ').nth(1).unwrap().to_owned()
 }
 
-async fn until_none_is_pending(exchange: &Exchange) {
+pub(crate) async fn until_none_is_pending(exchange: &Exchange) {
     let none = async {
         while pending(exchange).await != "0" {
             sleep(Duration::from_millis(20)).await;

@@ -8,7 +8,7 @@ const { Refusal } = require("./refusal.js")
 const USERS = "users"
 
 function accountFor(txApp, request) {
-  const [linked] = txApp.findAllRecords(USERS, $dbx.hashExp({ zitadel_sub: request.sub }))
+  const linked = accountLinkedTo(txApp, request.sub)
   if (linked) {
     // Its e-mail address stays as it is, even if it changed at KombiSphere: the owner changes it here.
     return { record: linked, origin: "found" }
@@ -31,6 +31,13 @@ function accountFor(txApp, request) {
     "Expected no user with this e-mail address, or exactly one that is verified here and at KombiSphere and not linked yet, " +
     "found otherwise; sign in with the local password, or ask the owner of this instance.",
   )
+}
+
+// The user who is linked to `sub`, which is never empty: that is every local user.
+function accountLinkedTo(txApp, sub) {
+  const [linked] = txApp.findAllRecords(USERS, $dbx.hashExp({ zitadel_sub: sub }))
+
+  return linked
 }
 
 // SQLite's LOWER folds ASCII only. That is wanted: folding by Unicode would take an address with a
@@ -92,4 +99,4 @@ function invalidFields(err) {
   return Object.keys(new ApiError(422, "", err.value).data).sort()
 }
 
-module.exports = { accountFor }
+module.exports = { accountFor, accountLinkedTo, USERS }

@@ -1,13 +1,15 @@
-// Who may change the link between a user and a KombiSphere account: this hook and superusers.
+// Who may change what links a user to a KombiSphere account, and the user's feature flags: this hook
+// and superusers.
+
+const KEPT = ["zitadel_sub", "feature_flags"]
 
 // Whoever sets `zitadel_sub` decides who may sign in as that user. PocketBase takes no hidden field
 // from clients; this holds even after somebody un-hides it in the dashboard.
 function refuseChangeByClient(e) {
-  const before = e.record.original().getString("zitadel_sub")
-  const after = e.record.getString("zitadel_sub")
+  const changed = KEPT.find((field) => e.record.original().getString(field) !== e.record.getString(field))
 
-  if (after !== before && !e.hasSuperuserAuth()) {
-    throw new ForbiddenError("Expected zitadel_sub to stay as it is, found a new value; only a superuser may change it.")
+  if (changed !== undefined && !e.hasSuperuserAuth()) {
+    throw new ForbiddenError(`Expected ${changed} to stay as it is, found a new value; only a superuser may change it.`)
   }
 }
 

@@ -1,10 +1,12 @@
-// Why a session is refused, and how that is answered.
+// Why a request of the gateway is refused, and how that is answered.
 
 // The codes are the contract with the gateway.
 const STATUS = {
   request_invalid: 401,
   account_refused: 403,
+  account_unknown: 404,
   account_collision: 409,
+  flags_outdated: 409,
   account_incomplete: 422,
 }
 
@@ -20,7 +22,7 @@ class Refusal extends Error {
 function answerRefusal(e, refusal) {
   const status = STATUS[refusal.code]
 
-  e.app.logger().warn("KombiSphere: session refused", "code", refusal.code, "reason", refusal.message)
+  e.app.logger().warn("KombiSphere: request refused", "code", refusal.code, "reason", refusal.message)
 
   return e.json(status, { status, message: refusal.message, data: { code: refusal.code } })
 }

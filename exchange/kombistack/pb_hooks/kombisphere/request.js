@@ -1,4 +1,5 @@
-// The signed request: a compact JWS (RFC 7515) that says for whom the gateway wants a session.
+// The signed request: a compact JWS (RFC 7515) that says for whom the gateway wants a session, or what
+// it orders about whom.
 
 const base64url = require("./base64url.js")
 const { Refusal } = require("./refusal.js")
@@ -7,6 +8,7 @@ const ISSUER = "kombi-exchange"
 const LIFETIME_S = 30
 const SKEW_S = 5
 const TEXT_MAX = 255
+const FLAGS_MAX = 64
 
 // Turns the compact JWS into what it asks for. The signature comes first: whoever lacks the key
 // learns nothing about what else is expected.
@@ -24,7 +26,45 @@ function verifiedRequest(compact, settings, nowS) {
     email: optional(payload, "email", "string", ""),
     emailVerified: optional(payload, "email_verified", "boolean", false),
     name: optional(payload, "name", "string", ""),
+    payload,
   }
+}
+
+// What is ordered, which must be one of `known`.
+function orderIn({ sub, payload }, known) {
+  const order = { do: requiredText(payload, "do"), sub }
+
+  if (!known.includes(order.do)) {
+    throw invalid(`expected do to be one of ${known.join(", ")}, found something else; install the current hook`)
+  }
+  if (order.do === "link") {
+    order.record = requiredText(payload, "record")
+  }
+  if (order.do === "set_flags") {
+    order.version = requiredVersion(payload)
+    order.flags = requiredFlags(payload)
+  }
+
+  return order
+}
+
+function requiredVersion({ version }) {
+  if (!Number.isSafeInteger(version) || version < 1) {
+    throw invalid("expected version to be a whole number from 1 on, found otherwise")
+  }
+
+  return version
+}
+
+function requiredFlags({ flags }) {
+  const entries = flags !== null && typeof flags === "object" && !Array.isArray(flags) ? Object.entries(flags) : null
+  const fits = ([name, value]) => name.length <= TEXT_MAX && (typeof value === "boolean" || typeof value === "string")
+
+  if (entries === null || entries.length > FLAGS_MAX || !entries.every(fits)) {
+    throw invalid(`expected flags to be at most ${FLAGS_MAX} names with true, false or a text each, found otherwise`)
+  }
+
+  return flags
 }
 
 function signedParts(compact, key) {
@@ -113,4 +153,4 @@ function invalid(why) {
   return new Refusal("request_invalid", `The signed request is not acceptable: ${why}.`)
 }
 
-module.exports = { verifiedRequest }
+module.exports = { orderIn, verifiedRequest }

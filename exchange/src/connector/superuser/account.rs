@@ -168,13 +168,13 @@ pub(super) async fn end_sessions(
 
 /// A filter for the user that is linked to `subject`, which is never empty: `zitadel_sub = ""` is
 /// every local user.
-fn linked_to(subject: &Subject) -> Result<String, Trouble> {
+pub(super) fn linked_to(subject: &Subject) -> Result<String, Trouble> {
     Ok(format!("{ZITADEL_SUB} = {}", literal(subject.as_str())?))
 }
 
 /// `text` as a string of PocketBase's filters, which have no escape that is the same in all
 /// versions; so what would need one is refused.
-fn literal(text: &str) -> Result<String, Trouble> {
+pub(super) fn literal(text: &str) -> Result<String, Trouble> {
     if text.contains(['"', '\\']) || text.chars().any(char::is_control) {
         return Err(refused(HookRefusal::AccountIncomplete));
     }
@@ -182,7 +182,7 @@ fn literal(text: &str) -> Result<String, Trouble> {
 }
 
 /// What a refused change of a record means to the person.
-fn incomplete(trouble: Trouble) -> Trouble {
+pub(super) fn incomplete(trouble: Trouble) -> Trouble {
     match trouble {
         // Somebody was faster.
         Trouble::Field(ZITADEL_SUB) => refused(HookRefusal::AccountCollision),
@@ -191,7 +191,7 @@ fn incomplete(trouble: Trouble) -> Trouble {
     }
 }
 
-fn refused(refusal: HookRefusal) -> Trouble {
+pub(super) fn refused(refusal: HookRefusal) -> Trouble {
     ConnectorError::Refused(refusal).into()
 }
 

@@ -49,6 +49,9 @@ pub(super) struct User {
     #[serde(default)]
     pub(super) verified: bool,
     pub(super) zitadel_sub: Option<String>,
+    /// Null where there are none.
+    #[serde(default)]
+    pub(super) feature_flags: Value,
 }
 
 /// What PocketBase says of the collection of users.
@@ -215,6 +218,9 @@ fn field_at_fault(answer: &[u8]) -> &'static str {
     let named = refused.is_ok_and(|refused| refused.data.contains_key(ZITADEL_SUB));
     if named { ZITADEL_SUB } else { "another field" }
 }
+
+/// The field with a user's feature flags.
+pub(super) const FEATURE_FLAGS: &str = "feature_flags";
 
 /// The field that links a user to a person.
 pub(super) const ZITADEL_SUB: &str = "zitadel_sub";

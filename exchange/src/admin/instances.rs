@@ -1,0 +1,173 @@
+//! The registry of instances, as the command line has it. Only the command line lets an instance
+//! be at a private address: who may reach the portal is not who may open the operator's network.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::{Admin, answered, parse, place::Deed, reason, unfit};
+use crate::{
+    access::{Access, HookKey, Superuser},
+    address::Reach,
+    audit::{Act, Action},
+    connector::Connector,
+    instance::{InstanceId, InstanceUrl, Subject},
+    refusal::Refusal,
+    registration::{self, RegistrationError},
+    registry::{self, NewInstance, RegistryError},
+    time::UnixTime,
+};
+use kombi_spec::code::Code;
+
+/// A new instance.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Addition {
+    id: String,
+    url: String,
+    owner: String,
+    #[serde(default)]
+    members: Vec<String>,
+    /// Through the hook without one.
+    superuser: Option<Superuser>,
+    reason: String,
+}
+
+/// Something else opens an instance from now on.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Replacement {
+    superuser: Option<Superuser>,
+    reason: String,
+}
+
+/// Why something is done.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Why {
+    pub(super) reason: String,
+}
+
+/// What opens an instance, to be set in its environment; told once.
+#[derive(Serialize)]
+struct Opened<'a> {
+    id: &'a str,
+    access: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+}
+
+impl<C: Connector> Admin<C> {
+    pub(super) async fn list(&self, act: &Act) -> Result<Response<Full<Bytes>>, Refusal> {
+        let listed = registry::list(&self.store).await.map_err(Refusal::from)?;
+        self.written(act.did(Action::InstanceList)).await?;
+        answered(&listed)
+    }
+
+    pub(super) async fn add(
+        &self,
+        body: &[u8],
+        act: Act,
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
+        let addition: Addition = parse(body)?;
+        let act = act.because(reason(addition.reason)?);
+        let members = addition.members.iter().map(|member| Subject::parse(member));
+        let new = NewInstance {
+            id: InstanceId::parse(&addition.id).map_err(unfit("id"))?,
+            url: InstanceUrl::parse(&addition.url, Reach::Public).map_err(unfit("url"))?,
+            owner: Subject::parse(&addition.owner).map_err(unfit("owner"))?,
+            members: members.collect::<Result<BTreeSet<_>, _>>().map_err(unfit("members"))?,
+            access: access(addition.superuser)?,
+        };
+        let opened = opened(&new.id, &new.access)?;
+        let Entered { registry, connector } = self.entered();
+        registration::add(registry, connector, new, &act).await?;
+        let mut response = opened;
+        *response.status_mut() = StatusCode::CREATED;
+        Ok(response)
+    }
+
+    pub(super) async fn about_instance(
+        &self,
+        id: &InstanceId,
+        deed: Deed,
+        body: &[u8],
+        act: Act,
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
+        let Entered { registry, connector } = self.entered();
+        match deed {
+            Deed::Check => {
+                let findings = registration::check(registry, connector, id).await?;
+                let wrong = findings.iter().find(|finding| !finding.ok);
+                let detail = wrong.map_or("as it should be", |wrong| wrong.look.as_str());
+                self.written(act.did(Action::InstanceCheck).at(id).with(detail)).await?;
+                answered(&findings)
+            }
+            Deed::RotateKey => {
+                let replacement: Replacement = parse(body)?;
+                let act = act.because(reason(replacement.reason)?);
+                let access = access(replacement.superuser)?;
+                registration::replace_access(registry, connector, id, &access, &act).await?;
+                opened(id, &access)
+            }
+            Deed::Remove => {
+                let why: Why = parse(body)?;
+                let act = act.because(reason(why.reason)?);
+                registry.remove(id, &act, UnixTime::now()).await?;
+                answered(&serde_json::json!({"id": id.as_str()}))
+            }
+        }
+    }
+
+    fn entered(&self) -> Entered<'_, C> {
+        Entered { registry: &self.entrance.registry, connector: &self.entrance.connector }
+    }
+}
+
+/// What stands behind the entrance.
+struct Entered<'a, C> {
+    registry: &'a registry::Registry,
+    connector: &'a C,
+}
+
+/// Access as this superuser, or else through the hook with a new key.
+fn access(superuser: Option<Superuser>) -> Result<Access, Refusal> {
+    match superuser {
+        Some(superuser) => Ok(Access::Superuser(superuser)),
+        None => HookKey::random().map(Access::Hook).map_err(Refusal::internal),
+    }
+}
+
+fn opened(id: &InstanceId, access: &Access) -> Result<Response<Full<Bytes>>, Refusal> {
+    let key = match access {
+        Access::Hook(key) => Some(key.to_text()),
+        Access::Superuser(_) => None,
+    };
+    answered(&Opened { id: id.as_str(), access: access.kind(), key })
+}
+
+impl From<RegistryError> for Refusal {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::Exists(id) => {
+                Self::new(Code::InstanceExists, format!("there is an instance {id}"))
+            }
+            RegistryError::Missing(id) => {
+                Self::new(Code::InstanceUnknown, format!("there is no instance {id}"))
+            }
+            other => Self::internal(other),
+        }
+    }
+}
+
+impl From<RegistrationError> for Refusal {
+    fn from(error: RegistrationError) -> Self {
+        match error {
+            RegistrationError::Registry(error) => Self::from(error),
+            RegistrationError::NotReady { error, .. } => Self::from(error),
+        }
+    }
+}
