@@ -165,6 +165,7 @@ fn config(directory: &Path) -> Outcome<Config> {
         instance_timeout: Duration::from_secs(2),
         introspection: None,
         logout: None,
+        backup: None,
         leases: std::sync::Arc::new(Local::new()),
         usage: Some(Settings {
             terms: TermsFiles { plans, prices: Some(prices) },

@@ -5,7 +5,8 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    command::{audit, instance, keygen, serve, usage},
+    backup::BackupError,
+    command::{audit, backup, instance, keygen, serve, usage},
     config::{self, ConfigError},
     data_dir::DataDirError,
     registration::RegistrationError,
@@ -59,6 +60,11 @@ Environment (a flag, where there is one, wins):
                                       true for a provider that needs no key; environment only
   KOMBI_EXCHANGE_USAGE_LONGEST_CALL_S how long an AI call can take, in seconds, 900; then it is
                                       closed with what was reserved [--usage-longest-call-s]
+  KOMBI_EXCHANGE_BACKUP_DIR           folder for copies of the database; without it none are made
+                                      [--backup-dir]
+  KOMBI_EXCHANGE_BACKUP_EVERY_S       how old the newest copy may become, in seconds, 86400
+                                      [--backup-every-s]
+  KOMBI_EXCHANGE_BACKUP_KEEP          how many copies stay, 7 [--backup-keep]
   KOMBI_EXCHANGE_MAX_CONNECTIONS      connections from the gateway at once; more wait, 1024
                                       [--max-connections]
   KOMBI_EXCHANGE_SHARED_STORE         secret, where limits that nodes share are kept: the redis:// URL
@@ -68,7 +74,7 @@ Environment (a flag, where there is one, wins):
   SSL_CERT_FILE                       root certificates for https instances and the issuer, if not
                                       the machine's
 
-The seal key is needed by `serve`, by `instance` but for `list`, and by `audit`, the data directory by
+The seal key is needed by `serve`, by `instance` but for `list`, by `audit` and `restore`, the data directory by
 every command but `keygen`, the keys of the gate, plans and prices also by `usage replay`,
 everything else by `serve` alone. Exit codes: 0 done, 1 failed, 2 configured wrongly.";
 
@@ -98,6 +104,18 @@ enum Command {
     /// Read the audit: who did what, on whom, why and with what outcome
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Copy the database to a file, beside a running exchange or without one
+    Backup {
+        /// The file; one that is there is replaced
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
+    /// Put a copy in the place of the database, which is kept beside it; nobody must be serving
+    Restore {
+        /// The copy
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+    },
     /// Make new keys and print them: the gate's key pair, and a seal key
     Keygen(KeygenArgs),
 }
@@ -155,6 +173,17 @@ pub struct ServeArgs {
     #[arg(long, value_name = "S", env = config::USAGE_LONGEST_CALL_S, hide_env_values = true)]
     #[arg(default_value = "900")]
     pub usage_longest_call_s: String,
+    /// Folder for copies of the database
+    #[arg(long, value_name = "DIR", env = config::BACKUP_DIR, hide_env_values = true)]
+    pub backup_dir: Option<OsString>,
+    /// How old the newest copy may become, in seconds
+    #[arg(long, value_name = "S", env = config::BACKUP_EVERY_S, hide_env_values = true)]
+    #[arg(default_value = "86400")]
+    pub backup_every_s: String,
+    /// How many copies stay
+    #[arg(long, value_name = "N", env = config::BACKUP_KEEP, hide_env_values = true)]
+    #[arg(default_value = "7")]
+    pub backup_keep: String,
     /// Connections from the gateway at once; more wait
     #[arg(long, value_name = "N", env = config::MAX_CONNECTIONS, hide_env_values = true)]
     #[arg(default_value = "1024")]
@@ -443,6 +472,15 @@ impl From<RegistryError> for Failure {
     }
 }
 
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::DataDir(error) => Self::from(error),
+            error => Self::Other(error.to_string()),
+        }
+    }
+}
+
 impl From<RegistrationError> for Failure {
     fn from(error: RegistrationError) -> Self {
         match error {
@@ -488,6 +526,8 @@ impl Cli {
             Command::Audit(AuditCommand::Export(args)) => {
                 audit::export(&args, &config::data(data)?).await
             }
+            Command::Backup { to } => backup::write(&to, &config::data(data)?),
+            Command::Restore { from } => backup::restore(&from, &config::data(data)?).await,
             Command::Keygen(KeygenArgs { json }) => keygen::run(json),
         }
     }
@@ -525,6 +565,9 @@ mod tests {
             config::USAGE_LONGEST_CALL_S,
             PLANS,
             PRICES,
+            config::BACKUP_DIR,
+            config::BACKUP_EVERY_S,
+            config::BACKUP_KEEP,
             config::MAX_CONNECTIONS,
             config::SHARED_STORE,
             config::LOG,

@@ -1,5 +1,6 @@
 //! Configuration: read once from flags and environment, into types that cannot be wrong.
 
+mod backup;
 mod introspection;
 mod logout;
 mod usage;
@@ -13,6 +14,7 @@ use tracing_subscriber::filter::Targets;
 
 use crate::{
     assertion::GateKey,
+    backup::schedule::Schedule,
     body::BodyLimits,
     cli::ServeArgs,
     flags,
@@ -24,6 +26,7 @@ use crate::{
     usage::Settings as UsageSettings,
 };
 
+pub use backup::{DIR as BACKUP_DIR, EVERY_S as BACKUP_EVERY_S, KEEP as BACKUP_KEEP};
 pub use introspection::{
     ALLOW_PRIVATE as INTROSPECTION_ALLOW_PRIVATE, CLIENT_ID as INTROSPECTION_CLIENT_ID,
     CLIENT_SECRET as INTROSPECTION_CLIENT_SECRET, ENDPOINT as INTROSPECTION_ENDPOINT,
@@ -81,6 +84,8 @@ pub struct Config {
     pub leases: Arc<dyn Store>,
     /// How the ledger of AI usage is kept, if it is.
     pub usage: Option<UsageSettings>,
+    /// When the database is copied, and where to, if it is.
+    pub backup: Option<Schedule>,
     /// How many connections from the gateway there may be at once.
     pub max_connections: u32,
     /// What needs no configuring.
@@ -161,6 +166,7 @@ impl Config {
             logout: logout::issuer(args)?,
             leases: leases(env::var(SHARED_STORE))?,
             usage: usage::settings(&args.terms, &args.usage_longest_call_s)?,
+            backup: backup::schedule(args)?,
             max_connections: number(
                 MAX_CONNECTIONS,
                 &args.max_connections,

@@ -11,6 +11,7 @@ pub mod address;
 pub mod admin;
 pub mod assertion;
 pub mod audit;
+pub mod backup;
 pub mod body;
 pub mod cli;
 pub mod command;

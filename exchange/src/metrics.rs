@@ -8,6 +8,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::time::UnixTime;
+
 /// Media type of [`Metrics::render`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -32,6 +34,7 @@ pub struct Metrics {
     flags_pending: Gauge,
     flag_pushes: Family<OutcomeLabels, Counter>,
     audit_records: Gauge,
+    last_backup: Gauge,
     instances: Gauge,
 }
 
@@ -86,6 +89,7 @@ impl Metrics {
         let flags_pending = Gauge::default();
         let flag_pushes = Family::default();
         let audit_records = Gauge::default();
+        let last_backup = Gauge::default();
         let instances = Gauge::default();
         let seconds = || Unit::Seconds;
         registry.register("requests", "Requests answered, by route and code", requests.clone());
@@ -148,6 +152,12 @@ impl Metrics {
             "Looks at feature flags in instances, by what they came to",
             flag_pushes.clone(),
         );
+        registry.register_with_unit(
+            "last_backup_timestamp",
+            "When the database was last copied, since 1970",
+            seconds(),
+            last_backup.clone(),
+        );
         registry.register("audit_records", "Records of the audit", audit_records.clone());
         registry.register("instances", "Registered instances", instances.clone());
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
@@ -168,6 +178,7 @@ impl Metrics {
             flags_pending,
             flag_pushes,
             audit_records,
+            last_backup,
             instances,
         }
     }
@@ -232,6 +243,11 @@ impl Metrics {
         self.flag_pushes.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
+    /// The database was copied.
+    pub fn backed_up(&self, at: UnixTime) {
+        self.last_backup.set(at.as_sql());
+    }
+
     /// The audit has so many records.
     pub fn audit_records(&self, count: i64) {
         self.audit_records.set(count);
@@ -274,6 +290,7 @@ mod tests {
         metrics.open_reservations(4);
         metrics.pending_revocations(5);
         metrics.audit_records(5);
+        metrics.backed_up(UnixTime::from_secs(7));
         metrics.pending_flags(6);
         metrics.flags_pushed("mended");
         metrics.instances(3);
@@ -291,6 +308,7 @@ mod tests {
             "kombi_exchange_usage_open 4",
             "kombi_exchange_revocations_pending 5",
             "kombi_exchange_audit_records 5",
+            "kombi_exchange_last_backup_timestamp_seconds 7",
             "kombi_exchange_flags_pending 6",
             "kombi_exchange_flag_pushes_total{outcome=\"mended\"} 1",
             "kombi_exchange_instances 3",

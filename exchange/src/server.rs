@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,6 +17,7 @@ use crate::{
     admin::Admin,
     assertion::Verifier,
     audit::{Anchor, Audit},
+    backup::schedule::{self, Schedule},
     config::{Config, ConfigError, LISTEN, OPS_LISTEN},
     connector::Doors,
     data_dir::{Claim, DataDir, DataDirError},
@@ -81,6 +83,7 @@ pub struct Server {
     usage: Usage,
     revocations: Revocations<Doors>,
     pushes: Pushes<Doors>,
+    backup: Option<(PathBuf, Schedule)>,
     sweep: Duration,
     addresses: Addresses,
     _claim: Claim,
@@ -175,6 +178,7 @@ impl Server {
             usage,
             revocations,
             pushes,
+            backup: config.backup.map(|schedule| (data.database(), schedule)),
             sweep: config.limits.sweep,
             addresses: Addresses { public: public_address, ops: ops_address },
             _claim: claim,
@@ -195,8 +199,19 @@ impl Server {
 
     /// Serves until `stop`, then finishes what is under way.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
-        let Self { public, ops, desks, view, usage, revocations, pushes, sweep, addresses, _claim } =
-            self;
+        let Self {
+            public,
+            ops,
+            desks,
+            view,
+            usage,
+            revocations,
+            pushes,
+            backup,
+            sweep,
+            addresses,
+            _claim,
+        } = self;
         let Addresses { public: listen, ops: ops_listen } = addresses;
         tracing::info!(%listen, %ops_listen, version = env!("CARGO_PKG_VERSION"), "listening");
 
@@ -204,6 +219,9 @@ impl Server {
             tokio::spawn(keep_sweeping(view.store.clone(), view.audit.clone(), usage, sweep));
         let revoker = tokio::spawn(async move { revocations.work().await });
         let pusher = tokio::spawn(async move { pushes.work().await });
+        let copier = backup.map(|(database, every)| {
+            tokio::spawn(schedule::keep(database, every, view.metrics.clone()))
+        });
         let stopping = Arc::clone(&view.stopping);
         let (ops_stop, ops_stopped) = oneshot::channel::<()>();
         let ops = tokio::spawn(ops.serve(
@@ -221,6 +239,9 @@ impl Server {
         let _ = ops.await;
         revoker.abort();
         pusher.abort();
+        if let Some(copier) = copier {
+            copier.abort();
+        }
         sweeper.abort();
         tracing::info!(drained, "stopped");
     }

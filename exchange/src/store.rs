@@ -28,10 +28,10 @@ const MIGRATIONS: [&str; 6] = [
 ];
 
 /// The version that they lead to.
-const NEWEST: u32 = MIGRATIONS.len() as u32;
+pub(crate) const NEWEST: u32 = MIGRATIONS.len() as u32;
 
 /// How long to wait for another process (`instance add`) that is writing.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How many prepared statements a connection keeps: all that there are.
 const STATEMENTS: usize = 64;

@@ -271,6 +271,13 @@ impl Exchange {
         Ok(replayed.accepted + replayed.replaced)
     }
 
+    /// An error unless its audit is whole: `kombi-exchange audit verify`.
+    pub fn verify_audit(&self) -> Result<()> {
+        let mut command = self.installed.command();
+        command.args(["audit", "verify"]);
+        artifacts::output(&mut command).context("kombi-exchange audit verify failed").map(drop)
+    }
+
     /// Where it tells how it is.
     #[must_use]
     pub fn ops_url(&self) -> String {

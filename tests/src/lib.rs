@@ -12,6 +12,7 @@ pub mod bench;
 pub mod demo;
 pub mod envoy;
 pub mod exchange;
+pub mod faults;
 pub mod flood;
 pub mod host;
 mod interrupt;

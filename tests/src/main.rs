@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use stack::{bench, demo, flood, host::HostKind, ledger, limits, stack::Options, up};
+use stack::{bench, demo, faults, flood, host::HostKind, ledger, limits, stack::Options, up};
 
 /// The KombiSphere gateway with everything around it, on this machine.
 #[derive(Parser)]
@@ -31,6 +31,8 @@ enum Command {
     /// Floods the gateway with made-up tokens, and says whether the issuer and everybody with a good
     /// token were left alone.
     Flood(flood::Settings),
+    /// Breaks the exchange on purpose, and says whether what it had acknowledged is still there.
+    Faults(faults::Settings),
     /// Calls AI models by the thousand while parts die, and says whether the ledger is right.
     Ledger(ledger::Settings),
 }
@@ -46,6 +48,7 @@ async fn main() -> ExitCode {
         Command::Limits(settings) => limits::run(settings, options.host).await,
         Command::Flood(settings) => flood::run(settings, options).await,
         Command::Ledger(settings) => ledger::run(settings, options.host).await,
+        Command::Faults(settings) => faults::run(settings, options.host).await,
         Command::Demo => demo::run(options).await,
     };
     match outcome {

@@ -79,6 +79,8 @@ pub enum Action {
     FlagsMended,
     /// Usage is read.
     UsageRead,
+    /// A copy was put in the place of the database.
+    Restored,
 }
 
 impl Action {
@@ -101,6 +103,7 @@ impl Action {
             Self::FlagsApplied => "flags_applied",
             Self::FlagsMended => "flags_mended",
             Self::UsageRead => "usage_read",
+            Self::Restored => "restored",
         }
     }
 }

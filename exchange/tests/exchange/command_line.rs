@@ -23,6 +23,8 @@ fn a_wrong_configuration_is_one_sentence_that_names_the_variable() {
         (config::INSTANCE_TIMEOUT_MS, "0", "expected whole milliseconds from 50 to 30000"),
         (config::MAX_CONNECTIONS, "many", "expected a number of connections from 1 to 65536"),
         (config::INTROSPECTION_ALLOW_PRIVATE, "yes", "expected true or false, found \"yes\""),
+        (config::BACKUP_EVERY_S, "1", "expected whole seconds from 60 to 2678400, found \"1\""),
+        (config::BACKUP_KEEP, "0", "expected a number of copies from 1 to 1000"),
         (config::LOG, "kombi=loud", "expected a level, or a list like"),
         (config::LISTEN, "192.0.2.1:1", "expected an address to listen on, found 192.0.2.1:1 ("),
     ] {

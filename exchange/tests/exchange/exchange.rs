@@ -126,6 +126,7 @@ fn config(gate: &Gate, data: &TempDir) -> Config {
         instance_timeout: Duration::from_secs(2),
         introspection: None,
         logout: None,
+        backup: None,
         leases: Arc::new(Local::new()),
         usage: None,
         max_connections: 256,

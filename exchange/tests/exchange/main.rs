@@ -13,6 +13,7 @@ mod ledger;
 mod admin;
 mod assertions;
 mod audit;
+mod backup;
 mod command_line;
 mod durability;
 mod flags;
