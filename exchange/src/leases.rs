@@ -34,7 +34,7 @@ use crate::{
 };
 
 use quota::{Moment, Quota};
-use store::{Change, Reading, Store, StoreError};
+use store::{Change, Reading, Store, StoreError, Written};
 
 /// How often a quota is tried that other exchanges keep changing.
 const ATTEMPTS: usize = 8;
@@ -78,26 +78,28 @@ impl Leases {
         let body = gate_call::read(&self.verifier, request, self.body, trace).await?;
         let report = report::parse(&body)?;
         let settled = self.settle(&report).await;
-        self.tell(settled.as_ref().err());
+        self.tell(&report, &settled);
         answered(&settled.map_err(Refusal::from)?)
     }
 
-    /// Enters the report into the quotas that it is about.
+    /// Enters the report into the quotas that it is about. Those for which the store has no room
+    /// have no share.
     pub async fn settle(&self, report: &LeaseReport) -> Result<LeaseAnswer, StoreError> {
         let mut shares = vec![None; report.holdings.len()];
+        let mut open: Vec<usize> = (0..shares.len()).collect();
         for _ in 0..ATTEMPTS {
-            let open: Vec<usize> = (0..shares.len())
-                .filter(|at| shares.get(*at).is_some_and(Option::is_none))
-                .collect();
             let (drafts, memory) = self.draft(report, &open).await?;
             let changes: Vec<Change> = drafts.iter().map(|draft| draft.change.clone()).collect();
-            let made = self.store.write(&changes).await?;
-            for (draft, made) in drafts.into_iter().zip(made) {
-                if let (true, Some(share)) = (made, shares.get_mut(draft.at)) {
-                    *share = Some(draft.share);
+            let written = self.store.write(&changes).await?;
+            open.clear();
+            for (Draft { at, share, .. }, written) in drafts.into_iter().zip(written) {
+                match (written, shares.get_mut(at)) {
+                    (Written::Made, Some(place)) => *place = Some(share),
+                    (Written::Outdated, _) => open.push(at),
+                    _ => {}
                 }
             }
-            if shares.iter().all(Option::is_some) {
+            if open.is_empty() {
                 return Ok(LeaseAnswer { memory, shares: shares.into_iter().flatten().collect() });
             }
         }
@@ -137,12 +139,19 @@ impl Leases {
 
     /// Counts how the store did, and says in the log when it goes and when it comes back: a line
     /// for each report would be several a second.
-    fn tell(&self, error: Option<&StoreError>) {
-        self.metrics.lease_report(error.map_or("ok", StoreError::as_label));
-        let was_away = self.away.swap(error.is_some(), Ordering::Relaxed);
-        match error {
-            Some(error) if !was_away => {
-                tracing::error!(%error, "shared limits are not available");
+    fn tell(&self, report: &LeaseReport, settled: &Result<LeaseAnswer, StoreError>) {
+        let trouble = match settled {
+            Err(error) => Some((error.as_label(), error.to_string())),
+            Ok(answer) if answer.shares.len() < report.holdings.len() => {
+                Some(("full", "the store has no room for another quota".to_owned()))
+            }
+            Ok(_) => None,
+        };
+        self.metrics.lease_report(trouble.as_ref().map_or("ok", |(label, _)| *label));
+        let was_away = self.away.swap(trouble.is_some(), Ordering::Relaxed);
+        match trouble {
+            Some((_, error)) if !was_away => {
+                tracing::error!(error, "shared limits are not available");
             }
             None if was_away => tracing::info!("shared limits are available again"),
             _ => {}
@@ -168,7 +177,6 @@ impl From<StoreError> for Refusal {
         let detail = match error {
             StoreError::Late => "the store of shared limits did not answer in time",
             StoreError::Failed(_) => "the store of shared limits could not be used",
-            StoreError::Full => "the store of shared limits is full",
         };
         Self::new(Code::LeasesUnavailable, detail).because(error)
     }

@@ -109,7 +109,8 @@ pub struct Holding {
 pub struct LeaseAnswer {
     /// Names the memory that the exchange's store has now.
     pub memory: String,
-    /// One for each holding, in their order.
+    /// One for each holding, in their order; none for a quota that the exchange has no room for. The
+    /// node goes on with that one as without word.
     pub shares: Vec<Share>,
 }
 

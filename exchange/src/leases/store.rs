@@ -18,8 +18,8 @@ pub trait Store: Send + Sync {
     /// The cells called `names`, and what else there is to know.
     fn read<'a>(&'a self, names: &'a [String]) -> Pending<'a, Reading>;
 
-    /// Makes each of `changes` whose cell is still as it was; says of which this is so.
-    fn write<'a>(&'a self, changes: &'a [Change]) -> Pending<'a, Vec<bool>>;
+    /// Makes each of `changes` whose cell is still as it was; says what became of each.
+    fn write<'a>(&'a self, changes: &'a [Change]) -> Pending<'a, Vec<Written>>;
 
     /// Notes at `now` that nodes know an earlier memory than `memory`, unless that is noted.
     fn forgot<'a>(&'a self, memory: &'a Memory, now: Ms) -> Pending<'a, ()>;
@@ -60,6 +60,17 @@ pub struct Change {
     pub keep_for: Duration,
 }
 
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It is made.
+    Made,
+    /// The cell was no longer as it had been.
+    Outdated,
+    /// There is no room for another cell.
+    NoRoom,
+}
+
 /// The store did not do what it was asked for.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -69,9 +80,6 @@ pub enum StoreError {
     /// It could not be reached, or refused.
     #[error("the store failed: {0}")]
     Failed(String),
-    /// It has no room.
-    #[error("the store has no room for another quota")]
-    Full,
 }
 
 impl StoreError {
@@ -81,7 +89,6 @@ impl StoreError {
         match self {
             Self::Late => "late",
             Self::Failed(_) => "failed",
-            Self::Full => "full",
         }
     }
 }

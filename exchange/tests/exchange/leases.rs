@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kombi_exchange::leases::store::Shared;
+use kombi_exchange::leases::store::{Local, Shared};
 use kombi_spec::{
     assertion::Assertion,
     code::Code,
@@ -122,4 +122,31 @@ async fn without_its_store_the_exchange_refuses_reports_and_is_ready_all_the_sam
     let (_, metrics) = exchange.ops("/metrics").await;
     assert!(!metrics.contains("kombi_exchange_lease_reports_total{outcome=\"ok\"}"), "{metrics}");
     assert!(metrics.contains("kombi_exchange_lease_reports_total{outcome="), "{metrics}");
+}
+
+#[tokio::test]
+async fn quotas_without_a_place_have_no_share_and_the_others_go_on() {
+    let store = Arc::new(Local::with_room_for(2));
+    let exchange = Exchange::start_with(|config| config.leases = store).await;
+    let about = |seq: u64, keys: &[&str]| {
+        let one = report("n1", seq, 0)["holdings"][0].clone();
+        let holding = |key: &&str| {
+            let mut holding = one.clone();
+            holding["key"] = json!(key);
+            holding
+        };
+        json!({"node": "n1", "holdings": keys.iter().map(holding).collect::<Vec<_>>()})
+    };
+    let keys = |answer: LeaseAnswer| -> Vec<String> {
+        answer.shares.into_iter().map(|share| share.key).collect()
+    };
+    assert_eq!(keys(exchange.told(about(1, &["a"])).await), ["a"]);
+    assert_eq!(keys(exchange.told(about(2, &["b", "c", "a"])).await), ["b", "a"]);
+    assert_eq!(keys(exchange.told(about(3, &["c"])).await), [""; 0]);
+    let (_, metrics) = exchange.ops("/metrics").await;
+    for (outcome, count) in [("ok", 1), ("full", 2)] {
+        let counted =
+            format!("kombi_exchange_lease_reports_total{{outcome=\"{outcome}\"}} {count}");
+        assert!(metrics.contains(&counted), "{metrics}");
+    }
 }

@@ -17,7 +17,7 @@ use kombi_exchange::{
     assertion::Verifier,
     leases::{
         Leases as Desk,
-        store::{Change, Local, Memory, Pending, Reading, Shared, Store},
+        store::{Change, Local, Memory, Pending, Reading, Shared, Store, Written},
     },
     metrics::Metrics,
 };
@@ -156,7 +156,7 @@ impl Store for Timed {
         })
     }
 
-    fn write<'a>(&'a self, changes: &'a [Change]) -> Pending<'a, Vec<bool>> {
+    fn write<'a>(&'a self, changes: &'a [Change]) -> Pending<'a, Vec<Written>> {
         let inner = self.inner();
         Box::pin(async move { inner.write(changes).await })
     }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::{Change, Memory, Ms, Pending, Reading, Store, StoreError};
+use super::{Change, Memory, Ms, Pending, Reading, Store, Written};
 use crate::random;
 
 /// Most quotas: with three nodes each, some 60 MB.
@@ -15,6 +15,7 @@ const MOST: usize = 100_000;
 /// The store of an exchange that is alone. It forgets everything with the exchange.
 pub struct Local {
     kept: Mutex<Kept>,
+    most: usize,
 }
 
 struct Kept {
@@ -26,8 +27,14 @@ impl Local {
     /// An empty store.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_room_for(MOST)
+    }
+
+    /// An empty store for so many quotas.
+    #[must_use]
+    pub fn with_room_for(most: usize) -> Self {
         let memory = Memory { id: random::request_id(), born_at: clock(), lost_at: None };
-        Self { kept: Mutex::new(Kept { memory, cells: HashMap::new() }) }
+        Self { kept: Mutex::new(Kept { memory, cells: HashMap::new() }), most }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -35,25 +42,24 @@ impl Local {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_now(&self, changes: &[Change], now: Ms) -> Result<Vec<bool>, StoreError> {
+    fn write_now(&self, changes: &[Change], now: Ms) -> Vec<Written> {
         let mut kept = self.kept();
-        if kept.cells.len() + changes.len() > MOST {
+        if kept.cells.len() + changes.len() > self.most {
             kept.cells.retain(|_, (_, until)| *until > now);
         }
-        let mut made = Vec::with_capacity(changes.len());
-        for change in changes {
+        let write = |change: &Change| {
             let found = kept.cells.get(&change.name).filter(|(_, until)| *until > now);
-            let fits = found.map(|(cell, _)| cell) == change.before.as_ref();
-            if fits {
-                if !kept.cells.contains_key(&change.name) && kept.cells.len() >= MOST {
-                    return Err(StoreError::Full);
-                }
-                let until = now.saturating_add(millis(change.keep_for));
-                kept.cells.insert(change.name.clone(), (change.after.clone(), until));
+            if found.map(|(cell, _)| cell) != change.before.as_ref() {
+                return Written::Outdated;
             }
-            made.push(fits);
-        }
-        Ok(made)
+            if !kept.cells.contains_key(&change.name) && kept.cells.len() >= self.most {
+                return Written::NoRoom;
+            }
+            let until = now.saturating_add(millis(change.keep_for));
+            kept.cells.insert(change.name.clone(), (change.after.clone(), until));
+            Written::Made
+        };
+        changes.iter().map(write).collect()
     }
 }
 
@@ -75,9 +81,9 @@ impl Store for Local {
         Box::pin(async { Ok(reading) })
     }
 
-    fn write<'a>(&'a self, changes: &'a [Change]) -> Pending<'a, Vec<bool>> {
-        let made = self.write_now(changes, clock());
-        Box::pin(async { made })
+    fn write<'a>(&'a self, changes: &'a [Change]) -> Pending<'a, Vec<Written>> {
+        let written = self.write_now(changes, clock());
+        Box::pin(async { Ok(written) })
     }
 
     fn forgot<'a>(&'a self, memory: &'a Memory, now: Ms) -> Pending<'a, ()> {

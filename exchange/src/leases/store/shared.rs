@@ -8,7 +8,7 @@ use redis::{
 };
 use tokio::time::timeout;
 
-use super::{Change, Memory, Ms, Pending, Reading, Store, StoreError};
+use super::{Change, Memory, Ms, Pending, Reading, Store, StoreError, Written};
 use crate::random;
 
 /// What a call may take in all, waiting for a connection included.
@@ -108,7 +108,7 @@ impl Store for Shared {
         })
     }
 
-    fn write<'a>(&'a self, changes: &'a [Change]) -> Pending<'a, Vec<bool>> {
+    fn write<'a>(&'a self, changes: &'a [Change]) -> Pending<'a, Vec<Written>> {
         let mut call = self.write.prepare_invoke();
         for change in changes {
             let keep_ms = u64::try_from(change.keep_for.as_millis()).unwrap_or(u64::MAX);
@@ -118,7 +118,11 @@ impl Store for Shared {
                 // Its clock ends before ours.
                 .arg(keep_ms.min(u64::from(u32::MAX) * 1_000));
         }
-        Box::pin(async move { self.call(&call).await })
+        Box::pin(async move {
+            let made: Vec<bool> = self.call(&call).await?;
+            let written = |made| if made { Written::Made } else { Written::Outdated };
+            Ok(made.into_iter().map(written).collect())
+        })
     }
 
     fn forgot<'a>(&'a self, memory: &'a Memory, now: Ms) -> Pending<'a, ()> {
