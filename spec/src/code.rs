@@ -78,6 +78,10 @@ codes! {
         "Sign in at the issuer that this gateway is configured for.";
     /// None of the token's `aud` is accepted here.
     AudienceMismatch = "audience_mismatch", 401, "the token is meant for someone else",
+        "Use a token for this gateway: request the scope `urn:zitadel:iam:org:project:id:PROJECT_ID:aud` when signing in.";
+    /// Nor is any of them, but the token is for the application that asked for it: nobody asked for
+    /// more.
+    AudienceScopeMissing = "audience_scope_missing", 401, "the project's audience scope is missing",
         "Request the scope `urn:zitadel:iam:org:project:id:PROJECT_ID:aud` when signing in.";
     /// The token's `exp` is in the past.
     TokenExpired = "token_expired", 401, "the token has expired",

@@ -104,10 +104,19 @@ impl Claims {
         if audiences.iter().any(|found| issuer.audiences.iter().any(|wanted| wanted == found)) {
             return Ok(());
         }
-        Err(Refusal::new(
-            Code::AudienceMismatch,
-            "the token's aud names none of the audiences accepted here",
-        ))
+        let client =
+            ["client_id", "azp"].into_iter().find_map(|name| self.members.get(name)?.as_str());
+        Err(if client.is_some_and(|client| audiences.contains(&client)) {
+            Refusal::new(
+                Code::AudienceScopeMissing,
+                "the token's aud names its own application, and none of the audiences accepted here",
+            )
+        } else {
+            Refusal::new(
+                Code::AudienceMismatch,
+                "the token's aud names none of the audiences accepted here",
+            )
+        })
     }
 }
 

@@ -131,10 +131,17 @@ fn a_token_without_the_projects_audience_is_told_which_scope_to_ask_for() {
     let mut claims = access_token();
     claims["aud"] = json!(["280000000000000001", "280000000000000002"]);
     let token = key().token(&claims);
-    assert_eq!(route().code(&token), Some(Code::AudienceMismatch));
-    assert!(
-        Code::AudienceMismatch.advice().contains("urn:zitadel:iam:org:project:id:PROJECT_ID:aud")
-    );
+    assert_eq!(route().code(&token), Some(Code::AudienceScopeMissing));
+    for code in [Code::AudienceScopeMissing, Code::AudienceMismatch] {
+        assert!(code.advice().contains("urn:zitadel:iam:org:project:id:PROJECT_ID:aud"));
+    }
+    // Not for its own application either, or nobody can tell.
+    for client in [json!("290000000000000001"), json!(["280000000000000001"]), json!(null)] {
+        claims["client_id"] = client;
+        assert_eq!(route().code(&key().token(&claims)), Some(Code::AudienceMismatch));
+    }
+    claims["azp"] = json!("280000000000000002");
+    assert_eq!(route().code(&key().token(&claims)), Some(Code::AudienceScopeMissing));
 }
 
 #[test]
