@@ -400,7 +400,11 @@ impl HttpContext for Request {
     }
 
     fn on_http_request_trailers(&mut self, _trailer_count: usize) -> Action {
-        self.state.borrow().so_far()
+        let state = self.state.borrow();
+        match host::strip_trailers() {
+            Ok(()) => state.so_far(),
+            Err(status) => state.refuse(format!("removing a trailer: {status:?}")),
+        }
     }
 
     fn on_http_response_headers(&mut self, _header_count: usize, _end_of_stream: bool) -> Action {

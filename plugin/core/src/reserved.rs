@@ -21,7 +21,8 @@ pub fn refuse_reserved(head: &Head) -> Result<(), Refusal> {
 }
 
 /// Whether `name` is a spelling of a name that starts with [`RESERVED_PREFIX`].
-pub(crate) fn is_reserved(name: &[u8]) -> bool {
+#[must_use]
+pub fn is_reserved(name: &[u8]) -> bool {
     name.len() >= RESERVED_PREFIX.len()
         && RESERVED_PREFIX.bytes().zip(name).all(|(reserved, &found)| {
             if reserved == b'-' {

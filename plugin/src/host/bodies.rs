@@ -1,6 +1,6 @@
 //! Bodies, and what of a request leaves the platform.
 
-use kombi_gate_core::ai::ask::Edits;
+use kombi_gate_core::{ai::ask::Edits, reserved::is_reserved};
 use kombi_spec::header;
 use proxy_wasm::{
     hostcalls,
@@ -53,6 +53,17 @@ pub(crate) fn leave_edits(edits: &Edits) -> Result<(), Status> {
         return Ok(());
     }
     set_request_header(header::AI_EDITS, &edits.to_string())
+}
+
+/// Takes what nobody but the gate may set off the request's trailers, in on_http_request_trailers,
+/// which Kong has not.
+pub(crate) fn strip_trailers() -> Result<(), Status> {
+    let fields = headers::fields(MapType::HttpRequestTrailers).ok_or(Status::InternalFailure)?;
+    for (name, _) in fields.iter().filter(|(name, _)| is_reserved(name)) {
+        let name = std::str::from_utf8(name).map_err(|_| Status::InternalFailure)?;
+        hostcalls::set_map_value_bytes(MapType::HttpRequestTrailers, name, None)?;
+    }
+    Ok(())
 }
 
 /// A chunk of the response, of `size` bytes, in on_http_response_body.

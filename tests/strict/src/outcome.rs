@@ -29,6 +29,8 @@ pub struct Seen {
     pub headers: Headers,
     /// The body.
     pub body: Vec<u8>,
+    /// The trailers.
+    pub trailers: Headers,
 }
 
 /// A response as the client got it.

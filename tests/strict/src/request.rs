@@ -15,6 +15,8 @@ pub struct Request {
     pub headers: Headers,
     /// The body; empty means that there is none.
     pub body: Vec<u8>,
+    /// The trailers, on Envoy over HTTP/2 only; mostly there are none.
+    pub trailers: Headers,
     /// What the upstream answers, if the request reaches it.
     pub upstream: UpstreamAnswer,
 }
@@ -53,6 +55,7 @@ impl Request {
             target: target.into(),
             headers: Headers::default(),
             body: Vec::new(),
+            trailers: Headers::default(),
             upstream: UpstreamAnswer::default(),
         }
     }
@@ -87,6 +90,13 @@ impl Request {
     #[must_use]
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
+        self
+    }
+
+    /// The same, with one more trailer.
+    #[must_use]
+    pub fn trailer(mut self, name: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
+        self.trailers.push(name, value);
         self
     }
 

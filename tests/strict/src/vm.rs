@@ -51,6 +51,7 @@ pub(crate) enum Phase {
     Tick,
     RequestHeaders,
     RequestBody,
+    RequestTrailers,
     ResponseHeaders,
     ResponseBody,
     CallResponse,
@@ -69,6 +70,7 @@ impl Phase {
             Self::Tick => "proxy_on_tick",
             Self::RequestHeaders => "proxy_on_request_headers",
             Self::RequestBody => "proxy_on_request_body",
+            Self::RequestTrailers => "proxy_on_request_trailers",
             Self::ResponseHeaders => "proxy_on_response_headers",
             Self::ResponseBody => "proxy_on_response_body",
             Self::CallResponse => "proxy_on_http_call_response",
@@ -142,6 +144,7 @@ pub(crate) struct Http {
     /// The request's headers as the upstream gets them.
     pub(crate) wire: Headers,
     pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Headers,
     pub(crate) response: Headers,
     pub(crate) chunk: Vec<u8>,
     /// Whether on_http_request_headers answered Pause.

@@ -230,6 +230,25 @@ fn a_reserved_header_in_any_spelling_is_refused_on_every_route() {
     }
 }
 
+/// Kong tells its filters of no trailers, and passes none on.
+#[test]
+fn a_reserved_name_among_the_trailers_does_not_reach_the_upstream() {
+    let (issuer, mut node) = start(Host::Envoy);
+    let token = issuer.token(node.now_s());
+    for (path, body) in [("/public", ""), ("/user", ""), ("/user", "a body")] {
+        let request = Request::new("POST", path).bearer(&token).body(body);
+        let request = request
+            .trailer("x-kombi-sub", "forged")
+            .trailer("x-checksum", "1")
+            .trailer("X_Kombi_Roles", "forged");
+        let Outcome::Forwarded { upstream, .. } = node.send(request) else {
+            panic!("{path} {body:?}: not forwarded");
+        };
+        let left: Vec<_> = upstream.trailers.iter().map(|(name, _)| name).collect();
+        assert_eq!(left, [b"x-checksum"], "{path} {body:?}");
+    }
+}
+
 #[test]
 fn bytes_that_are_not_text_harm_nobody() {
     for host in Host::BOTH {

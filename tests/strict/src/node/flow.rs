@@ -20,6 +20,8 @@ pub(super) struct Flow {
     stage: Stage,
     upstream: UpstreamAnswer,
     body: Vec<u8>,
+    /// How many trailers come after it.
+    trailers: usize,
     pub(super) outcome: Option<Outcome>,
     pub(super) instructions: u64,
 }
@@ -28,6 +30,7 @@ pub(super) struct Flow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Body,
+    Trailers,
     Upstream,
 }
 
@@ -45,6 +48,7 @@ impl Node {
             stage: Stage::Body,
             upstream: request.upstream.clone(),
             body: request.body.clone(),
+            trailers: request.trailers.len(),
             outcome: None,
             instructions: 0,
         };
@@ -59,7 +63,7 @@ impl Node {
         };
         flow.context = slot.fresh_context();
         let context = flow.context;
-        let has_body = !request.body.is_empty();
+        let ends = request.body.is_empty() && request.trailers.is_empty();
         let count = u32::try_from(wire.len()).unwrap_or(u32::MAX);
         let http = Http {
             request_id,
@@ -68,6 +72,7 @@ impl Node {
             seen: wire.clone(),
             wire,
             body: request.body,
+            trailers: request.trailers,
             ..Http::default()
         };
         if let Some(vm) = slot.vm() {
@@ -79,7 +84,7 @@ impl Node {
             return id;
         }
         // Kong always says that more is to come.
-        let end = u32::from(self.host == Host::Envoy && !has_body);
+        let end = u32::from(self.host == Host::Envoy && ends);
         let Called::Returned(action) =
             self.call(worker, Phase::RequestHeaders, context, &[context, count, end], None)
         else {
@@ -189,15 +194,24 @@ impl Node {
         let Some(flow) = self.flows.get_mut(id) else { return };
         let (worker, context, stage) = (flow.worker, flow.context, flow.stage);
         let size = u32::try_from(flow.body.len()).unwrap_or(u32::MAX);
-        flow.stage = Stage::Upstream;
+        let trailers = u32::try_from(flow.trailers).unwrap_or(u32::MAX);
+        let next = match stage {
+            Stage::Body if size > 0 => {
+                Some((Phase::RequestBody, vec![context, size, u32::from(trailers == 0)]))
+            }
+            Stage::Body | Stage::Trailers if trailers > 0 => {
+                flow.trailers = 0;
+                Some((Phase::RequestTrailers, vec![context, trailers]))
+            }
+            _ => None,
+        };
+        flow.stage = if stage == Stage::Body { Stage::Trailers } else { Stage::Upstream };
         let answer = self.http(worker, context).and_then(|http| http.answer.clone());
         if let Some(answer) = answer {
             self.respond(id, answer, None);
-        } else if stage == Stage::Body && size > 0 {
+        } else if let Some((phase, arguments)) = next {
             // The whole body in one call.
-            if let Called::Returned(action) =
-                self.call(worker, Phase::RequestBody, context, &[context, size, 1], None)
-            {
+            if let Called::Returned(action) = self.call(worker, phase, context, &arguments, None) {
                 self.after_request_phase(id, action == Some(PAUSE));
             }
         } else {
@@ -211,7 +225,7 @@ impl Node {
         for (name, value) in http.wire.iter().filter(|(name, _)| !name.starts_with(b":")) {
             headers.push(name, value);
         }
-        let seen = Seen { headers, body: http.body.clone() };
+        let seen = Seen { headers, body: http.body.clone(), trailers: http.trailers.clone() };
         let Some(upstream) = self.flows.get(id).map(|flow| flow.upstream.clone()) else { return };
         let response =
             Response { status: upstream.status, headers: upstream.headers, body: Vec::new() };
@@ -340,5 +354,8 @@ fn unfiltered(mut headers: Headers, request: Request) -> Outcome {
         headers: request.upstream.headers,
         body: request.upstream.chunks.concat(),
     };
-    Outcome::Forwarded { upstream: Seen { headers, body: request.body }, response }
+    Outcome::Forwarded {
+        upstream: Seen { headers, body: request.body, trailers: request.trailers },
+        response,
+    }
 }

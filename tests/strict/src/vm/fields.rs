@@ -7,6 +7,7 @@ use crate::{headers::Headers, rule::Rule};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Map {
     Request,
+    Trailers,
     Response,
     Call,
 }
@@ -68,6 +69,13 @@ impl Vm {
         });
         match self.writable(map)? {
             Map::Request => Ok(self.edit_request(name, edit)),
+            Map::Trailers => match edit {
+                Edit::Remove => {
+                    self.http().map(|http| http.trailers.remove(name));
+                    Ok(status::OK)
+                }
+                _ => Err(self.forbid(Rule::Unmeasured, "set a trailer")),
+            },
             Map::Response => {
                 if let Some(http) = self.http() {
                     match edit {
@@ -157,6 +165,7 @@ impl Vm {
                 Ok(status::OK)
             }
             Map::Request => Err(self.forbid(Rule::ReliesOnRemoval, "replaced all request headers")),
+            Map::Trailers => Err(self.forbid(Rule::Unmeasured, "replaced all trailers")),
             Map::Call => {
                 Err(self.forbid(Rule::Unmeasured, "changed the headers of a call's answer"))
             }
@@ -166,6 +175,7 @@ impl Vm {
     fn map(&mut self, map: Map) -> Headers {
         let headers = match map {
             Map::Request => self.http().map(|http| http.seen.clone()),
+            Map::Trailers => self.http().map(|http| http.trailers.clone()),
             Map::Response => self.http().map(|http| http.response.clone()),
             Map::Call => self
                 .frame
@@ -180,6 +190,7 @@ impl Vm {
         let phase = self.phase();
         let allowed = match map {
             Map::Request => !self.in_root(),
+            Map::Trailers => phase == Some(Phase::RequestTrailers),
             Map::Response => self.http().is_some_and(|http| http.response_began),
             Map::Call => phase == Some(Phase::CallResponse),
         };
@@ -199,12 +210,14 @@ impl Vm {
         }
         let began = self.http().is_some_and(|http| http.response_began || http.answer.is_some());
         match (map, self.phase()) {
+            (Map::Trailers, phase) if phase != Some(Phase::RequestTrailers) => {
+                Err(self.forbid(Rule::WrongPhase, "changed a trailer"))
+            }
             (Map::Request, _) if began => {
                 Err(self.forbid(Rule::RequestHeadersTooLate, "changed a request header"))
             }
-            (Map::Response, Some(Phase::ResponseHeaders)) | (Map::Request | Map::Call, _) => {
-                Ok(map)
-            }
+            (Map::Response, Some(Phase::ResponseHeaders))
+            | (Map::Request | Map::Trailers | Map::Call, _) => Ok(map),
             (Map::Response, _) if began => {
                 Err(self.forbid(Rule::ResponseHeadersTooLate, "changed a response header"))
             }
@@ -216,10 +229,13 @@ impl Vm {
     fn known(&mut self, map: u32) -> Result<Map, Stop> {
         match map {
             0 => Ok(Map::Request),
+            1 => Ok(Map::Trailers),
             2 => Ok(Map::Response),
             6 => Ok(Map::Call),
-            other => Err(self
-                .forbid(Rule::Unmeasured, format!("used the header map {other} (trailers, gRPC)"))),
+            other => Err(self.forbid(
+                Rule::Unmeasured,
+                format!("used the header map {other} (an answer's trailers, gRPC)"),
+            )),
         }
     }
 }
