@@ -307,11 +307,11 @@ impl Passage {
         })?;
         reserved::refuse_reserved(&self.head)?;
         let limits = policy.limits();
-        self.draw_on(&limits.before(self.head.source), limits, moment)?;
+        self.draw_on_before(limits, moment)?;
         let rules = match policy {
             Policy::Public(limits) => {
                 let caller = Caller { identity: None, source: self.head.source };
-                self.draw_on(&limits.after(&caller), limits, moment)?;
+                self.draw_on_after(&limits.after(&caller), limits, moment)?;
                 return Ok(self.forward(Forward::default()));
             }
             Policy::Authenticated(rules) => rules,
@@ -406,7 +406,7 @@ impl Passage {
                 .limits
                 .after(&Caller { identity: Some(&admission.identity), source: self.head.source }),
         };
-        if let Err(refusal) = self.draw_on(&budgets, &rules.limits, moment) {
+        if let Err(refusal) = self.draw_on_after(&budgets, &rules.limits, moment) {
             let refusal = refusal.about(&admission.identity.subject);
             return shadowed(rules, Rc::clone(&admission.headers), refusal);
         }

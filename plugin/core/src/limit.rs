@@ -22,6 +22,7 @@ mod bucket;
 mod budgets;
 mod counters;
 pub mod headers;
+mod kept;
 pub mod key;
 pub mod lease;
 pub mod pace;
@@ -168,12 +169,21 @@ impl Budgets {
         self.arrive(&mut moment.counters())
     }
 
-    /// The token of the request was refused.
-    pub fn token_failed(&self, moment: &mut Moment<'_>) {
+    /// A request that `verdict` admitted was refused by rules that came later: gives back what was
+    /// taken for it.
+    pub fn take_back(&self, verdict: &Verdict, moment: &mut Moment<'_>) {
+        self.give_back(&mut moment.counters(), |rule| {
+            if verdict.took(rule) { Price::Units(1) } else { Price::Free }
+        });
+    }
+
+    /// The token of the request was refused. The verdict refuses only where that cannot be counted.
+    #[must_use]
+    pub fn token_failed(&self, moment: &mut Moment<'_>) -> Verdict {
         self.pay_anyway(&mut moment.counters(), |rule| match rule.cost {
             Cost::FailedToken => Price::Units(1),
             Cost::Request | Cost::Tokens => Price::Free,
-        });
+        })
     }
 
     /// The request has waited, and its token is about to be looked at: others from the same
@@ -220,7 +230,8 @@ impl Reserved {
         let counters = &mut moment.counters();
         let paid = |rule: &Rule| if self.paid.contains(&rule.name) { self.tokens } else { 0 };
         let budgets = &self.budgets;
-        budgets.pay_anyway(counters, priced(|rule| used.saturating_sub(paid(rule))));
+        // What is counted is over already, so nobody can be refused for it.
+        let _ = budgets.pay_anyway(counters, priced(|rule| used.saturating_sub(paid(rule))));
         budgets.give_back(counters, priced(|rule| paid(rule).saturating_sub(used)));
     }
 }

@@ -17,6 +17,15 @@ pub struct Cell {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mark(pub Option<u32>);
 
+impl Mark {
+    /// The mark of the version that a write over this one makes, if the host counts on by one. A
+    /// cell's marks only grow, so it is the mark of that version or of none.
+    #[must_use]
+    pub fn next(self) -> Option<Self> {
+        self.0?.checked_add(1).map(|next| Self(Some(next)))
+    }
+}
+
 /// The cell is no longer the version that was read, or the zone does not take the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotWritten;
@@ -44,6 +53,8 @@ pub(crate) mod tests {
     pub(crate) struct TestZone {
         cells: RefCell<BTreeMap<String, (Vec<u8>, u32)>>,
         clock: RefCell<u32>,
+        /// How often a cell was read.
+        pub(crate) reads: std::cell::Cell<usize>,
         /// Every name is one and the same cell.
         pub(crate) collide: bool,
         /// Takes no write.
@@ -82,6 +93,7 @@ pub(crate) mod tests {
 
     impl Zone for TestZone {
         fn read(&self, name: &str) -> Option<Cell> {
+            self.reads.update(|reads| reads + 1);
             let cells = self.cells.borrow();
             let (value, version) = cells.get(self.cell_of(name))?;
             Some(Cell { value: value.clone(), mark: Mark(Some(*version)) })

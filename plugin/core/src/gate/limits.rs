@@ -9,6 +9,7 @@ use kombi_spec::{code::Code, usage::settle::Tokens};
 
 use super::Passage;
 use crate::{
+    config::Policy,
     limit::{Budgets, Limits, Reserved, Standing, Verdict, headers},
     refusal::Refusal,
     step::Step,
@@ -19,6 +20,8 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Limited {
     standings: Vec<Standing>,
+    /// What was taken for it, where a later rule may refuse it yet.
+    taken: Vec<(Rc<Budgets>, Verdict)>,
     /// What a rule in a dry run would have refused it with.
     pub(super) would_refuse: Option<Refusal>,
     /// The budgets that the tokens of a call come out of.
@@ -35,10 +38,31 @@ impl Passage {
         headers::each(&self.limited.standings, families.unwrap_or_default(), tell);
     }
 
-    /// Takes what the request costs from `budgets`, or refuses it.
-    pub(super) fn draw_on(
+    /// Takes what the request costs before it is known who calls, or refuses it.
+    pub(super) fn draw_on_before(
         &mut self,
-        budgets: &Budgets,
+        limits: &Limits,
+        moment: &mut Moment<'_>,
+    ) -> Result<(), Refusal> {
+        let budgets = limits.before(self.head.source);
+        self.draw_on(&budgets, true, limits, moment)
+    }
+
+    /// Takes what the request costs from `budgets` of somebody who may pass, or refuses it.
+    pub(super) fn draw_on_after(
+        &mut self,
+        budgets: &Rc<Budgets>,
+        limits: &Limits,
+        moment: &mut Moment<'_>,
+    ) -> Result<(), Refusal> {
+        self.draw_on(budgets, budgets.count_tokens(), limits, moment)
+    }
+
+    /// `more` rules may have something to say later.
+    fn draw_on(
+        &mut self,
+        budgets: &Rc<Budgets>,
+        more: bool,
         limits: &Limits,
         moment: &mut Moment<'_>,
     ) -> Result<(), Refusal> {
@@ -46,7 +70,11 @@ impl Passage {
             return Ok(());
         }
         let verdict = budgets.admit(moment);
-        self.heed(verdict, limits)
+        let verdict = self.heed(verdict, limits, moment)?;
+        if more {
+            self.limited.taken.push((Rc::clone(budgets), verdict));
+        }
+        Ok(())
     }
 
     /// The request is a model's call, whose tokens come out of `budgets`.
@@ -64,7 +92,7 @@ impl Passage {
         let Some(budgets) = self.limited.tokens.take() else { return Ok(()) };
         let (verdict, reserved) = budgets.reserve(tokens, moment);
         self.limited.set_aside = reserved;
-        self.heed(verdict, limits)
+        self.heed(verdict, limits, moment).map(drop)
     }
 
     /// The call has ended and used this; nothing, if it did not leave.
@@ -74,20 +102,31 @@ impl Passage {
         }
     }
 
-    fn heed(&mut self, verdict: Verdict, limits: &Limits) -> Result<(), Refusal> {
+    /// Does as the verdict says. What was taken for a request that it refuses goes back, unless the
+    /// route only tells and lets it pass.
+    fn heed(
+        &mut self,
+        mut verdict: Verdict,
+        limits: &Limits,
+        moment: &mut Moment<'_>,
+    ) -> Result<Verdict, Refusal> {
         if let Some(refusal) = verdict.refusal(limits.families()) {
+            let shadow = self.gate.policy.as_ref().is_ok_and(Policy::is_shadow);
+            for (budgets, verdict) in self.limited.taken.drain(..).filter(|_| !shadow) {
+                budgets.take_back(&verdict, moment);
+            }
             return Err(refusal);
         }
         if let Some(refusal) = verdict.would_be_refusal(limits.families()) {
             self.limited.would_refuse.get_or_insert(refusal);
         }
         let standings = &mut self.limited.standings;
-        for standing in verdict.standings {
+        for standing in std::mem::take(&mut verdict.standings) {
             // How a budget stands now is what the client is to know.
             standings.retain(|earlier| earlier.rule != standing.rule);
             standings.push(standing);
         }
-        Ok(())
+        Ok(verdict)
     }
 
     /// The request has waited: where its address has sent too many bad tokens meanwhile, its own is
@@ -102,18 +141,20 @@ impl Passage {
     }
 
     /// What a decision comes to. Where the token was refused, whoever sent it is told from others by
-    /// where it came from.
+    /// where it came from; if that cannot be counted, they may learn nothing of the token.
     pub(super) fn conclude(
         &self,
         decision: Result<Step, Refusal>,
         moment: &mut Moment<'_>,
     ) -> Step {
-        if let (Err(refusal), Some(rules)) = (&decision, self.gate.rules())
-            && is_of_token(refusal.code)
-        {
-            rules.limits.before(self.head.source).token_failed(moment);
-        }
-        self.or_reply(decision)
+        let uncounted = match (&decision, self.gate.rules()) {
+            (Err(refusal), Some(rules)) if is_of_token(refusal.code) => {
+                let verdict = rules.limits.before(self.head.source).token_failed(moment);
+                verdict.refusal(rules.limits.families())
+            }
+            _ => None,
+        };
+        self.or_reply(uncounted.map_or(decision, Err))
     }
 }
 

@@ -155,6 +155,12 @@ impl Bucket {
         Ok(displaced)
     }
 
+    /// Whether [`put`](Self::put) finds a place for `changed` budgets of `key`.
+    pub(super) fn has_room(&self, key: &Key, changed: &[Record], now: UnixTime) -> bool {
+        let most = ENTRY_HEAD + key.bytes().len() + changed.len() * RECORD;
+        self.bytes.len() + most <= LARGEST || self.clone().put(key, changed, now).is_ok()
+    }
+
     /// How much of its most used budget `entry` has used, in thousandths; nothing if all of them
     /// are whole.
     fn heat(&self, entry: &Entry, now: UnixTime) -> u64 {

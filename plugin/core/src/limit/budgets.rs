@@ -12,7 +12,6 @@ use super::{
     pace::{Pace, UsedUp, WholeAt},
     rule::{Cost, OnError, Rule, RuleId},
     shared::{Drawn, Shared},
-    tally::Trouble,
     verdict::Verdict,
 };
 use crate::time::UnixTime;
@@ -132,7 +131,10 @@ impl Budgets {
         counters: &mut Counters<'_>,
         price: impl Fn(&Rule) -> Price,
     ) -> Verdict {
-        let look = |keyed| Opinion::new(keyed, counters, &price);
+        // With several keys, what one says may go to the client although another refuses, so that
+        // nothing is taken and nothing shows whether it is still so.
+        let recalls = self.keyed.len() == 1;
+        let look = |keyed| Opinion::new(keyed, recalls, counters, &price);
         let mut opinions: Vec<Opinion<'_>> = self.keyed.iter().map(look).collect();
         if !opinions.iter().any(Opinion::refuses) {
             for index in 0..opinions.len() {
@@ -184,15 +186,27 @@ impl Budgets {
         verdict
     }
 
-    /// Takes what `price` says whether it is there or not.
-    pub(super) fn pay_anyway(&self, counters: &mut Counters<'_>, price: impl Fn(&Rule) -> Price) {
+    /// Takes what `price` says whether it is there or not. The verdict is about what cannot be
+    /// counted, and about nothing else.
+    pub(super) fn pay_anyway(
+        &self,
+        counters: &mut Counters<'_>,
+        price: impl Fn(&Rule) -> Price,
+    ) -> Verdict {
+        let mut verdict = Verdict::default();
         for keyed in &self.keyed {
+            let asks = |rule: &&Rc<Rule>| price(rule) != Price::Free;
+            let rules = || keyed.budgets.iter().map(|budget| &budget.rule).filter(asks);
+            if rules().next().is_none() {
+                continue;
+            }
             if let Err(fault) = keyed.change(counters, &price, Pace::take_anyway) {
-                // What is counted is over already, so nobody can be refused for it.
-                counters.tally.trouble(Trouble::Uncounted(fault), 1);
+                verdict.uncounted(rules(), fault, counters.tally);
             }
         }
         self.shared.iter().for_each(|shared| shared.charge(counters, &price));
+        verdict.tell(counters.tally);
+        verdict
     }
 
     /// Gives back what `price` says.
@@ -205,8 +219,42 @@ impl Budgets {
 }
 
 impl Keyed {
-    fn look(&self, counters: &mut Counters<'_>) -> Result<Found, Fault> {
+    /// What this worker remembers of the budgets, if it is what a worker with this clock can have left.
+    fn recall(&self, counters: &mut Counters<'_>) -> Option<Found> {
+        let found = counters.recall(self.key.as_ref()?)?;
+        let plausible = |budget: &Budget| {
+            let whole_at = found.whole_at(budget.id);
+            budget.plausible(whole_at, counters.now) == whole_at
+        };
+        self.budgets.iter().all(plausible).then_some(found)
+    }
+
+    /// What is in the zone. Where a budget is only looked at, what is taken from it later must have
+    /// a place, or else nobody would be kept out by what cannot be counted.
+    fn look(
+        &self,
+        counters: &mut Counters<'_>,
+        price: &impl Fn(&Rule) -> Price,
+    ) -> Result<Found, Fault> {
         let key = self.key.as_ref().ok_or(Fault::NoKey)?;
+        let found = self.look_up(key, counters)?;
+        let looked_at = |budget: &&Budget| price(&budget.rule) == Price::Look;
+        let later: Vec<Record> = self
+            .budgets
+            .iter()
+            .filter(looked_at)
+            .map(|budget| {
+                budget.record(budget.pace.take_anyway(WholeAt::default(), 1, counters.now))
+            })
+            .collect();
+        if later.is_empty() || found.has_room(key, &later, counters.now) {
+            Ok(found)
+        } else {
+            Err(Fault::NoRoom)
+        }
+    }
+
+    fn look_up(&self, key: &Key, counters: &mut Counters<'_>) -> Result<Found, Fault> {
         let found = counters.find(key)?;
         let now = counters.now;
         let set_right = |found: &Found| -> Vec<Record> {
@@ -275,24 +323,47 @@ impl Budget {
 }
 
 impl<'a> Opinion<'a> {
-    fn new(keyed: &'a Keyed, counters: &mut Counters<'_>, price: &impl Fn(&Rule) -> Price) -> Self {
+    /// What the budgets under `keyed` say; if it `recalls`, maybe from memory.
+    fn new(
+        keyed: &'a Keyed,
+        recalls: bool,
+        counters: &mut Counters<'_>,
+        price: &impl Fn(&Rule) -> Price,
+    ) -> Self {
         let mut opinion = Self { keyed, state: State::Paid, judged: Vec::new() };
-        opinion.look(counters, price);
+        if let Some(found) = recalls.then(|| keyed.recall(counters)).flatten() {
+            opinion.judge(found, counters.now, price);
+        }
+        if !opinion.changes_all() {
+            opinion.look(counters, price);
+        }
         opinion
     }
 
     fn look(&mut self, counters: &mut Counters<'_>, price: &impl Fn(&Rule) -> Price) {
-        self.judged.clear();
-        self.state = match self.keyed.look(counters) {
-            Err(fault) => State::Uncounted(fault),
-            Ok(found) => {
-                let budgets = self.keyed.budgets.iter();
-                let judge =
-                    |budget: &'a Budget| budget.judge(&found, price(&budget.rule), counters.now);
-                self.judged.extend(budgets.filter_map(judge));
-                State::Found(found)
+        match self.keyed.look(counters, price) {
+            Err(fault) => {
+                self.judged.clear();
+                self.state = State::Uncounted(fault);
             }
-        };
+            Ok(found) => self.judge(found, counters.now, price),
+        }
+    }
+
+    fn judge(&mut self, found: Found, now: UnixTime, price: &impl Fn(&Rule) -> Price) {
+        self.judged.clear();
+        let budgets = self.keyed.budgets.iter();
+        let judge = |budget: &'a Budget| budget.judge(&found, price(&budget.rule), now);
+        self.judged.extend(budgets.filter_map(judge));
+        self.state = State::Found(found);
+    }
+
+    /// Whether every budget that is asked has what is wanted, and less of it afterwards: then to
+    /// take it shows whether what was found is still so.
+    fn changes_all(&self) -> bool {
+        let changes =
+            |judged: &Judged<'_>| judged.used_up.is_none() && judged.after != judged.before;
+        !self.judged.is_empty() && self.judged.iter().all(changes)
     }
 
     /// Whether the request must not pass.

@@ -3,6 +3,7 @@
 
 use super::{
     bucket::{Bucket, Entry, Record},
+    kept::Kept,
     key::Key,
     lease::Leases,
     rule::RuleId,
@@ -36,6 +37,7 @@ pub(super) struct Memory {
     chance: u64,
     seed: Option<Seed>,
     buckets: Vec<Seen>,
+    kept: Kept,
 }
 
 /// The state in which a worker left a bucket.
@@ -62,6 +64,8 @@ pub(super) struct Found {
     mark: Mark,
     bucket: Bucket,
     entry: Option<Entry>,
+    /// Whether it was not found in the zone, but in this worker's memory.
+    recalled: bool,
 }
 
 /// Why nothing can be counted.
@@ -84,7 +88,7 @@ pub(super) struct Outdated;
 
 /// The name of a cell.
 #[derive(Debug, Clone, Copy)]
-struct Name([u8; 10]);
+pub(super) struct Name([u8; 10]);
 
 impl Counters<'_> {
     /// The budgets of `key`.
@@ -108,9 +112,19 @@ impl Counters<'_> {
             }
             let bucket = bucket.unwrap_or_else(|| Bucket::new(number, self.now));
             let entry = bucket.find(key);
-            return Ok(Found { number, name, mark, bucket, entry });
+            return Ok(Found { number, name, mark, bucket, entry, recalled: false });
         }
         Err(Fault::NoRoom)
+    }
+
+    /// The budgets of `key` as this worker left them a moment ago, if it did: whether they are still
+    /// so, only a write tells.
+    pub(super) fn recall(&mut self, key: &Key) -> Option<Found> {
+        let buckets = buckets(self.zone?.size_bytes());
+        let number = self.memory.seed?.bucket(key.hash(), buckets);
+        let (name, mark, bucket) = self.memory.kept.take(number, self.now)?;
+        let entry = bucket.find(key);
+        Some(Found { number, name, mark, bucket, entry, recalled: true })
     }
 
     /// Changes the budgets of `key` that were `found`.
@@ -123,12 +137,17 @@ impl Counters<'_> {
         let zone = self.zone.ok_or(Fault::NoZone)?;
         let displaced = found.bucket.put(key, records, self.now).map_err(|_| Fault::NoRoom)?;
         if zone.write(found.name.as_str(), found.bucket.bytes(), found.mark).is_err() {
+            if found.recalled {
+                self.memory.kept.in_vain();
+            }
             return Ok(Err(Outdated));
         }
         if displaced > 0 {
             self.tally.trouble(Trouble::Displaced, displaced);
         }
         self.memory.note(buckets(zone.size_bytes()), found.number, &found.bucket, records);
+        let Found { number, name, mark, bucket, .. } = found;
+        self.memory.kept.put(number, (name, mark, bucket), self.now);
         Ok(Ok(()))
     }
 
@@ -160,6 +179,11 @@ impl Found {
     pub(super) fn whole_at(&self, rule: RuleId) -> super::pace::WholeAt {
         let entry = self.entry.as_ref();
         entry.and_then(|entry| self.bucket.whole_at(entry, rule)).unwrap_or_default()
+    }
+
+    /// Whether there is, or can be made, a place for `records` of `key`.
+    pub(super) fn has_room(&self, key: &Key, records: &[Record], now: UnixTime) -> bool {
+        self.bucket.has_room(key, records, now)
     }
 }
 

@@ -33,6 +33,15 @@ impl Outcome {
     }
 }
 
+/// All outcomes, in their order.
+const OUTCOMES: [Outcome; 5] = [
+    Outcome::Admitted,
+    Outcome::Denied,
+    Outcome::WouldDeny,
+    Outcome::UncountedAdmitted,
+    Outcome::UncountedDenied,
+];
+
 /// What went wrong with counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trouble {
@@ -94,7 +103,7 @@ impl Fault {
 /// What has happened since it was published last.
 #[derive(Default)]
 pub struct Tally {
-    outcomes: BTreeMap<Box<str>, BTreeMap<Outcome, u64>>,
+    outcomes: BTreeMap<Box<str>, [u64; OUTCOMES.len()]>,
     troubles: BTreeMap<Trouble, u64>,
     /// Kinds of trouble that were told.
     told: Vec<Trouble>,
@@ -114,11 +123,12 @@ pub struct Counts {
 impl Tally {
     /// The rule called `name` has decided.
     pub(super) fn decided(&mut self, name: &str, outcome: Outcome) {
-        match self.outcomes.get_mut(name) {
-            Some(outcomes) => *outcomes.entry(outcome).or_default() += 1,
-            None => {
-                self.outcomes.insert(name.into(), BTreeMap::from([(outcome, 1)]));
-            }
+        let counts = match self.outcomes.get_mut(name) {
+            Some(counts) => counts,
+            None => self.outcomes.entry(name.into()).or_default(),
+        };
+        if let Some(count) = counts.get_mut(outcome as usize) {
+            *count += 1;
         }
     }
 
@@ -131,10 +141,8 @@ impl Tally {
     pub fn take(&mut self) -> Counts {
         let mut counts = Counts::default();
         for (name, outcomes) in &mut self.outcomes {
-            let taken = std::mem::take(outcomes);
-            counts
-                .outcomes
-                .extend(taken.into_iter().map(|(outcome, n)| (name.clone(), outcome, n)));
+            let met = OUTCOMES.into_iter().zip(std::mem::take(outcomes)).filter(|(_, n)| *n > 0);
+            counts.outcomes.extend(met.map(|(outcome, n)| (name.clone(), outcome, n)));
         }
         for (trouble, times) in std::mem::take(&mut self.troubles) {
             if !self.told.contains(&trouble) {

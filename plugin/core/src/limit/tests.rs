@@ -317,3 +317,88 @@ fn only_budgets_that_are_the_same_everywhere_are_kept_for_a_user() {
     assert_eq!(node.admitted(&limits(vec![by_user.clone()]), &ada, 5), 0);
     assert!(limits(vec![by_user, by_both]).after_anywhere(&ada).is_none());
 }
+
+#[test]
+fn a_caller_who_comes_to_the_same_worker_again_is_counted_without_a_look() {
+    let limits = limits(vec![rule("r", &[Part::Subject], per_hour(1_000))]);
+    let mut node = Node::new(2);
+    let ada = user("ada");
+    let caller = Caller { identity: Some(&ada), source: None };
+    // The first finds out where the budget lies, the second what its cell is called now.
+    assert_eq!(node.admitted(&limits, &ada, 4), 4);
+    let in_a_row = |node: &mut Node, count| {
+        let before = node.zone.reads.get();
+        assert!((0..count).all(|_| node.ask(0, &limits, &caller).admits()));
+        node.zone.reads.get() - before
+    };
+    assert!(in_a_row(&mut node, 100) < 20, "once it was in vain, it rests");
+    assert_eq!(in_a_row(&mut node, 100), 0);
+    node.now_ms += 1_000;
+    assert_eq!(in_a_row(&mut node, 2), 1, "that was too long ago");
+}
+
+#[test]
+fn whoever_comes_to_whichever_worker_no_more_is_admitted_than_allowed() {
+    let mut chance = 0x9d1c_5e2f_8a34_b7c6_u64;
+    let mut any = |below: u64| {
+        chance = chance.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        (chance >> 33) % below
+    };
+    for strict in [false, true] {
+        let mut rules = vec![rule("r", &[Part::Subject], per_hour(50))];
+        if strict {
+            rules.push(rule("org", &[Part::Organisation], per_hour(120)));
+        }
+        let limits = limits(rules);
+        let mut node = Node::new(3);
+        let users = [user("ada"), user("bob"), user("eve")];
+        let mut admitted = [0_u64; 3];
+        let mut worker = 0;
+        for _ in 0..3_000 {
+            if any(4) == 0 {
+                worker = usize::try_from(any(3)).unwrap();
+            }
+            let who = usize::try_from(any(3)).unwrap();
+            let caller = Caller { identity: Some(&users[who]), source: None };
+            admitted[who] += u64::from(node.ask(worker, &limits, &caller).admits());
+        }
+        let all = admitted.iter().sum::<u64>();
+        assert_eq!(all, if strict { 120 } else { 150 }, "{admitted:?}");
+        assert!(admitted.iter().all(|one| *one <= 50), "{admitted:?}");
+    }
+}
+
+#[test]
+fn where_a_failure_would_have_no_place_nobody_is_looked_at() {
+    let mut failures = rule("failures", &[Part::Source], per_hour(10));
+    (failures.cost, failures.stage) = (Cost::FailedToken, Stage::Before);
+    let limits = limits(vec![failures]);
+    let mut node = Node::new(1);
+    let source = |n: u32| Source::of(std::net::Ipv4Addr::from_bits(n).into());
+    let ask = |node: &mut Node, n| {
+        let budgets = limits.before(Some(source(n)));
+        node.with(0, |moment| budgets.admit(moment)).admits()
+    };
+    // Those whose budgets lie in one bucket, more than it has places for, fail nine times.
+    assert!(ask(&mut node, u32::MAX));
+    let seed = seed::Seed::of(&node.zone, 0).unwrap();
+    let bucket = |n: &u32| {
+        let key = Key::of(&[Part::Source], &Caller { identity: None, source: Some(source(*n)) });
+        seed.bucket(key.unwrap().hash(), 16_384)
+    };
+    let together: Vec<u32> = (0..).filter(|n| bucket(n) == 7).take(30).collect();
+    let fails = |n: &u32| {
+        let budgets = limits.before(Some(source(*n)));
+        node.with(0, |moment| (0..9).all(|_| budgets.token_failed(moment).admits()))
+    };
+    let (known, unknown): (Vec<u32>, Vec<u32>) = together.into_iter().partition(fails);
+    assert!(known.len() > 10 && unknown.len() > 1, "{known:?} {unknown:?}");
+    assert!(known.iter().all(|n| ask(&mut node, *n)), "who is known has a place");
+    assert!(!unknown.iter().any(|n| ask(&mut node, *n)));
+    assert!(
+        node.counts(0)
+            .troubles
+            .iter()
+            .any(|(trouble, _)| { *trouble == Trouble::Uncounted(Fault::NoRoom) })
+    );
+}

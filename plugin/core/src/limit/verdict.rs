@@ -69,6 +69,14 @@ impl Verdict {
         admitted.map(|(rule, _)| Rc::clone(&rule.name))
     }
 
+    /// Whether units of `rule` were taken for a request, if that was admitted.
+    pub(super) fn took(&self, rule: &Rule) -> bool {
+        let admitted = |(by, outcome): &(Rc<Rule>, Outcome)| {
+            **by == *rule && *outcome == Outcome::Admitted && rule.cost == Cost::Request
+        };
+        self.outcomes.iter().any(admitted)
+    }
+
     /// `admitted` is whether the request passes, so that what was asked for is taken.
     pub(super) fn add(&mut self, judged: &Judged<'_>, admitted: bool, now: UnixTime) {
         let Judged { budget, used_up, .. } = judged;

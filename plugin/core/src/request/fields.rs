@@ -44,14 +44,13 @@ impl Fields {
     }
 
     pub(super) fn spans(&self) -> impl Iterator<Item = (Span, Span)> {
-        let count = self.number(0).unwrap_or(0);
-        let mut sizes = 4;
-        let mut text = count.saturating_mul(8).saturating_add(4);
-        (0..count).map_while(move |_| {
-            let name = text..text.checked_add(self.number(sizes)?)?;
-            let value = name.end.checked_add(1)?;
-            let value = value..value.checked_add(self.number(sizes.checked_add(4)?)?)?;
-            sizes = sizes.checked_add(8)?;
+        let (count, rest) = self.serialized.split_first_chunk::<4>().unwrap_or((&[0; 4], &[]));
+        let sizes = rest.as_chunks::<8>().0.get(..size(*count)).unwrap_or_default();
+        let mut text = 4 + size_of_val(sizes);
+        sizes.iter().map_while(move |[a, b, c, d, e, f, g, h]| {
+            let name = text..text.checked_add(size([*a, *b, *c, *d]))?;
+            let start = name.end.checked_add(1)?;
+            let value = start..start.checked_add(size([*e, *f, *g, *h]))?;
             text = value.end.checked_add(1)?;
             (value.end <= self.serialized.len()).then_some((name, value))
         })
@@ -61,11 +60,10 @@ impl Fields {
     pub(super) fn at(&self, span: &Span) -> &[u8] {
         self.serialized.get(span.clone()).unwrap_or_default()
     }
+}
 
-    fn number(&self, at: usize) -> Option<usize> {
-        let (number, _) = self.serialized.get(at..)?.split_first_chunk::<4>()?;
-        usize::try_from(u32::from_le_bytes(*number)).ok()
-    }
+fn size(number: [u8; 4]) -> usize {
+    usize::try_from(u32::from_le_bytes(number)).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -126,3 +126,38 @@ fn a_dry_run_and_a_route_in_shadow_refuse_nobody_and_tell() {
         assert!(!codes.iter().take(2).any(|code| *code == Some(Code::LimitExceeded)));
     }
 }
+
+#[test]
+fn what_a_later_rule_refuses_uses_up_nothing_of_an_earlier_one() {
+    let mut node = Node::new(&json!({"access": "public", "limits": [
+        {"name": "address", "key": "ip", "amount": 10, "per": "hour", "stage": "before"},
+        {"name": "ending", "key": "ip", "amount": 3, "per": "hour"},
+    ]}));
+    for _ in 0..3 {
+        assert!(matches!(node.ask("192.0.2.7", &[]).1, Step::Forward(_)));
+    }
+    for _ in 0..20 {
+        let refused = reply(node.ask("192.0.2.7", &[]).1);
+        let problem: Problem = serde_json::from_slice(&refused.body).unwrap();
+        assert_eq!(problem.violated_policies, ["ending"]);
+    }
+}
+
+#[test]
+fn a_refused_token_that_cannot_be_counted_is_treated_as_the_rule_says() {
+    let bad = [("authorization", "Bearer a.b.c")];
+    for (more, expected) in [
+        (json!({}), Code::LimitUnavailable),
+        (json!({"on_error": "allow"}), Code::TokenMalformed),
+        (json!({"dry_run": true}), Code::TokenMalformed),
+    ] {
+        let mut rule = json!({"cost": "failed_token"});
+        rule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut node = Node::new(&authenticated(&rule));
+        // The worker finds the node's seed, then the zone takes nothing more.
+        assert_eq!(reply(node.ask("192.0.2.7", &bad).1).refusal.code, Code::TokenMalformed);
+        node.zone.full = true;
+        assert_eq!(reply(node.ask("192.0.2.8", &bad).1).refusal.code, expected, "{more}");
+        assert_eq!(reply(node.ask("192.0.2.8", &[]).1).refusal.code, Code::TokenMissing);
+    }
+}
