@@ -39,6 +39,7 @@ async fn every_case_has_figures() {
             "jwt_authn",
             "jwt_authn_rbac",
             "jwt_authn_rbac_limit",
+            "jwt_authn_rbac_limit_told",
             "local_ratelimit",
             "jwt_authn_uncached",
         ],

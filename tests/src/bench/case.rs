@@ -15,6 +15,7 @@ pub(super) mod route {
     pub(in crate::bench) const JWT_AUTHN: &str = "jwt_authn";
     pub(in crate::bench) const JWT_AUTHN_RBAC: &str = "jwt_authn_rbac";
     pub(in crate::bench) const JWT_AUTHN_RBAC_LIMIT: &str = "jwt_authn_rbac_limit";
+    pub(in crate::bench) const JWT_AUTHN_RBAC_LIMIT_TOLD: &str = "jwt_authn_rbac_limit_told";
     pub(in crate::bench) const JWT_AUTHN_UNCACHED: &str = "jwt_authn_uncached";
     pub(in crate::bench) const LOCAL_RATELIMIT: &str = "local_ratelimit";
     pub(in crate::bench) const LUA_JWT: &str = "lua_jwt";
@@ -85,6 +86,7 @@ pub(super) fn on(kind: HostKind, redis: bool) -> Vec<Case> {
             own(route::JWT_AUTHN, OneToken, WithoutToken),
             own(route::JWT_AUTHN_RBAC, OneToken, WithoutRole),
             own(route::JWT_AUTHN_RBAC_LIMIT, OneToken, WithoutRole),
+            own(route::JWT_AUTHN_RBAC_LIMIT_TOLD, OneToken, WithoutRole),
             own(route::LOCAL_RATELIMIT, OneToken, Nobody),
             own(route::JWT_AUTHN_UNCACHED, ManyTokens, WithoutToken),
         ],

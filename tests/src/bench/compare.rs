@@ -27,10 +27,13 @@ use Cost::{Above, Of};
 
 /// All of them; on either host only those whose cases it has are looked at.
 pub(super) const PROMISES: &[Promise] = &[
-    // The gate tells clients how their budget stands, which `local_ratelimit` does not.
+    // The gate tells the upstream who calls and the client how its budget stands; the native filters
+    // tell neither.
     added(GATE_CACHED, route::JWT_AUTHN_RBAC_LIMIT, 0.8),
-    // Here neither does.
+    // Here the gate does not tell the client.
     added(GATE_UNTOLD, route::JWT_AUTHN_RBAC_LIMIT, 0.8),
+    // Here both tell both.
+    added(GATE_CACHED, route::JWT_AUTHN_RBAC_LIMIT_TOLD, 0.8),
     one_limit(GATE_CACHED, route::LOCAL_RATELIMIT, 2.0),
     one_limit(GATE_UNTOLD, route::LOCAL_RATELIMIT, 2.0),
     Promise { own: Of(GATE_COLD), other: Of(route::JWT_AUTHN_UNCACHED), target: 2.6 },

@@ -1,5 +1,6 @@
 //! What Envoy brings for the gate's job, to compare with: `jwt_authn` with and without its cache of
-//! tokens, `rbac` on the roles in the token, and `local_ratelimit`.
+//! tokens, `rbac` on the roles in the token, and `local_ratelimit`; the first and the last also as
+//! they tell what the gate tells, the upstream who calls and the client how the budget stands.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -14,36 +15,64 @@ use crate::{
 const CLAIM: &str = "urn:zitadel:iam:org:project:roles";
 const PAYLOAD: &str = "payload";
 
+/// The claims that an upstream is told, and in which header: as the gate does it.
+const CLAIMS: [(&str, &str); 4] = [
+    ("x-claim-sub", "sub"),
+    ("x-claim-issuer", "iss"),
+    ("x-claim-org", "urn:zitadel:iam:user:resourceowner:id"),
+    ("x-claim-roles", CLAIM),
+];
+
 /// The filters, each in the order in which a request passes them.
 pub(super) async fn filters(issuer: &Issuer) -> Result<Vec<NativeFilter>> {
     let key_set = issuer.key_set_url().await?;
     // Room for the tokens that are in use; by default there is room for a hundred.
-    let cache = json!({"jwt_cache_size": 1000});
+    let cache = json!({"jwt_cache_config": {"jwt_cache_size": 1000}});
+    let mut telling = cache.clone();
+    telling["claim_to_headers"] = CLAIMS
+        .iter()
+        .map(|(header, claim)| json!({"header_name": header, "claim_name": claim}))
+        .collect();
     Ok(vec![
         NativeFilter {
             name: "jwt_authn.cached",
-            config: jwt_authn(issuer.url(), &key_set, Some(cache))?,
+            config: jwt_authn(issuer.url(), &key_set, &cache)?,
             routes: &[route::JWT_AUTHN, route::JWT_AUTHN_RBAC, route::JWT_AUTHN_RBAC_LIMIT],
         },
         NativeFilter {
+            name: "jwt_authn.telling",
+            config: jwt_authn(issuer.url(), &key_set, &telling)?,
+            routes: &[route::JWT_AUTHN_RBAC_LIMIT_TOLD],
+        },
+        NativeFilter {
             name: "jwt_authn.uncached",
-            config: jwt_authn(issuer.url(), &key_set, None)?,
+            config: jwt_authn(issuer.url(), &key_set, &json!({}))?,
             routes: &[route::JWT_AUTHN_UNCACHED],
         },
         NativeFilter {
             name: "rbac",
             config: rbac(),
-            routes: &[route::JWT_AUTHN_RBAC, route::JWT_AUTHN_RBAC_LIMIT],
+            routes: &[
+                route::JWT_AUTHN_RBAC,
+                route::JWT_AUTHN_RBAC_LIMIT,
+                route::JWT_AUTHN_RBAC_LIMIT_TOLD,
+            ],
         },
         NativeFilter {
             name: "local_ratelimit",
-            config: local_ratelimit(),
+            config: local_ratelimit("OFF"),
             routes: &[route::JWT_AUTHN_RBAC_LIMIT, route::LOCAL_RATELIMIT],
+        },
+        NativeFilter {
+            name: "local_ratelimit.telling",
+            config: local_ratelimit("DRAFT_VERSION_03"),
+            routes: &[route::JWT_AUTHN_RBAC_LIMIT_TOLD],
         },
     ])
 }
 
-fn jwt_authn(issuer: &str, key_set: &str, cache: Option<Value>) -> Result<Value> {
+/// `more` is what the provider has beside what all have.
+fn jwt_authn(issuer: &str, key_set: &str, more: &Value) -> Result<Value> {
     let mut provider = json!({
         "issuer": issuer,
         "audiences": [PROJECT],
@@ -54,8 +83,8 @@ fn jwt_authn(issuer: &str, key_set: &str, cache: Option<Value>) -> Result<Value>
             "cache_duration": "3600s",
         },
     });
-    if let Some(cache) = cache {
-        provider["jwt_cache_config"] = cache;
+    for (name, value) in more.as_object().into_iter().flatten() {
+        provider[name] = value.clone();
     }
     Ok(json!({
         "@type": type_url("filters.http.jwt_authn.v3.JwtAuthentication"),
@@ -80,12 +109,13 @@ fn rbac() -> Value {
     })
 }
 
-/// A limit that nobody reaches.
-fn local_ratelimit() -> Value {
+/// A limit that nobody reaches, with headers for the client or without.
+fn local_ratelimit(headers: &str) -> Value {
     let always = json!({"default_value": {"numerator": 100, "denominator": "HUNDRED"}});
     json!({
         "@type": type_url("filters.http.local_ratelimit.v3.LocalRateLimit"),
         "stat_prefix": "bench",
+        "enable_x_ratelimit_headers": headers,
         "token_bucket": {
             "max_tokens": 1_000_000_000,
             "tokens_per_fill": 1_000_000_000,
