@@ -15,6 +15,11 @@ mod request;
 mod root;
 mod worker;
 
+/// To measure the usual allocator by; `ARCHITECTURE.md` has what came of it.
+#[cfg(feature = "talc")]
+#[global_allocator]
+static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();
+
 proxy_wasm::main! {{
     proxy_wasm::set_root_context(|context_id| Box::new(root::Root::new(context_id)));
 }}

@@ -50,6 +50,8 @@ impl PublicKey {
     }
 
     /// Whether `signature` is the key's over `message` (RFC 8017 sections 8.1.2 and 8.2.2).
+    // Not part of whoever calls it, which may be built for size.
+    #[inline(never)]
     pub(crate) fn verifies(
         &self,
         padding: Padding,

@@ -37,10 +37,16 @@ impl Filter {
         static GATE: OnceLock<Filter> = OnceLock::new();
         let load = || match std::env::var_os(MODULE_VARIABLE) {
             Some(path) => Self::load(Path::new(&path)),
-            None => build().and_then(|path| Self::load(&path)),
+            None => build("cargo", &[]).and_then(|path| Self::load(&path)),
         };
         GATE.get_or_init(|| load().unwrap_or_else(|error| panic!("no filter to test: {error:#}")))
             .clone()
+    }
+
+    /// Builds the gate with these arguments of cargo, apart from the one that is tested. Returns the
+    /// module's path, where it lies until the next one is built.
+    pub fn build_with(arguments: &[&str]) -> Result<PathBuf> {
+        build("builds", arguments)
     }
 
     /// The module in the file `path`. Its native code is kept below `target/strict`.
@@ -106,8 +112,8 @@ fn source() -> PathBuf {
 }
 
 /// Builds the filter as the stack does, into the same folder and under the same lock, so that
-/// neither builds it twice.
-fn build() -> Result<PathBuf> {
+/// neither builds it twice; or into the folder `place` with more `arguments`.
+fn build(place: &str, arguments: &[&str]) -> Result<PathBuf> {
     let folder = target().join("stack");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let lock = File::create(folder.join("build.lock"))?;
@@ -116,7 +122,8 @@ fn build() -> Result<PathBuf> {
     let status = Command::new(cargo)
         .args(["build", "--quiet", "--release", "--locked", "--package", FILTER])
         .args(["--target", WASM_TARGET])
-        .env("CARGO_TARGET_DIR", folder.join("cargo"))
+        .args(arguments)
+        .env("CARGO_TARGET_DIR", folder.join(place))
         .current_dir(source())
         .stdin(Stdio::null())
         .status()
@@ -124,6 +131,6 @@ fn build() -> Result<PathBuf> {
     if !status.success() {
         bail!("the filter could not be built: cargo ended with {status}");
     }
-    let built = folder.join("cargo").join(WASM_TARGET).join("release");
+    let built = folder.join(place).join(WASM_TARGET).join("release");
     Ok(built.join(format!("{FILTER}.wasm")))
 }
