@@ -114,6 +114,7 @@ async fn measure_on(
         http2: false,
         ports: Ports::choose(None)?,
         trusted: None,
+        proxied: false,
     };
     let gateway = Gateway::start(kind, artifacts, setup, run).await?;
     for case in &cases {

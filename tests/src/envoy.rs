@@ -11,7 +11,7 @@ use self::{
 };
 use crate::{
     artifacts,
-    host::Ports,
+    host::Setup,
     routes::{Declaration, Route, Service},
 };
 
@@ -24,15 +24,9 @@ pub use filters::NativeFilter;
 /// The certificates of the authorities that the machine trusts.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// The bootstrap that does what `declaration` says, with its plugins from the folder `wasm`, and
-/// with filters of Envoy's own.
-pub fn bootstrap(
-    declaration: &Declaration,
-    native: &[NativeFilter],
-    wasm: &Path,
-    ports: Ports,
-    trusted: Option<&Path>,
-) -> Result<Value> {
+/// The bootstrap that does what `declaration` and `setup` say, with plugins from the folder `wasm`.
+pub fn bootstrap(declaration: &Declaration, setup: &Setup<'_>, wasm: &Path) -> Result<Value> {
+    let Setup { native, ports, trusted, .. } = *setup;
     let filters = HttpFilters::of(declaration, native);
     let mut http_filters = filters.all(wasm);
     // Only the second pass tells how long an upstream took, so that the gate can tell a
@@ -44,6 +38,7 @@ pub fn bootstrap(
         "codec_type": "AUTO",
         // The client's own x-request-id must not become the gateway's.
         "use_remote_address": true,
+        "xff_num_trusted_hops": u32::from(setup.proxied),
         "normalize_path": true,
         "merge_slashes": true,
         "stream_idle_timeout": "300s",
@@ -176,6 +171,7 @@ pub(crate) fn type_url(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::Ports;
 
     const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
     const ROUTES: &str = "route_config/virtual_hosts/0/routes";
@@ -200,14 +196,16 @@ services:
 
     fn translated_with(file: &str, native: &[NativeFilter]) -> Value {
         let declaration = Declaration::parse(file).unwrap();
-        bootstrap(
-            &declaration,
+        let setup = Setup {
+            routes: file,
             native,
-            Path::new("/filters"),
-            Ports { proxy: 1, status: 2, waiting_room: 3, second_pass: 4 },
-            None,
-        )
-        .unwrap()
+            workers: 1,
+            http2: false,
+            ports: Ports { proxy: 1, status: 2, waiting_room: 3, second_pass: 4 },
+            trusted: None,
+            proxied: false,
+        };
+        bootstrap(&declaration, &setup, Path::new("/filters")).unwrap()
     }
 
     #[test]

@@ -92,6 +92,8 @@ pub struct Setup<'a> {
     pub ports: Ports,
     /// Whose certificates are trusted, in PEM; the machine's own authorities by default.
     pub trusted: Option<&'a Path>,
+    /// Whether there is a proxy before it on this machine, which says where requests come from.
+    pub proxied: bool,
 }
 
 /// Where a gateway listens, on the loopback address.
@@ -216,6 +218,17 @@ impl Gateway {
         };
         format!("http://127.0.0.1:{}/{path}", self.ports.status)
     }
+}
+
+/// How Kong hears from a proxy before it where requests come from.
+fn proxied(setup: Setup<'_>) -> Vec<(&'static str, String)> {
+    if !setup.proxied {
+        return Vec::new();
+    }
+    vec![
+        ("trusted_ips", "127.0.0.0/8".to_owned()),
+        ("real_ip_header", "X-Forwarded-For".to_owned()),
+    ]
 }
 
 /// Kong's `proxy_listen`.

@@ -85,6 +85,7 @@ impl Nodes {
                 http2: false,
                 ports,
                 trusted: None,
+                proxied: false,
             };
             let gateway = Gateway::start(kind, artifacts, setup, &own).await;
             gateways.push(Some(gateway.map_err(|error| anyhow!("{error:#}\n{}", own.logs()))?));

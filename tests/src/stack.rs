@@ -77,6 +77,8 @@ pub struct Options {
     pub ai: Option<Accounting>,
     /// The port of a provider to call, in place of the mock.
     pub provider: Option<u16>,
+    /// Whether there is a proxy before the gateway, which says where requests come from.
+    pub proxied: bool,
 }
 
 /// The running parts, in the order in which they are ended.
@@ -196,8 +198,15 @@ impl Stack {
             false => None,
             true => Some(Exchange::start(installed, &run).await?),
         };
-        let setup =
-            Setup { routes: &routes, native: &[], workers: 2, http2: false, ports, trusted };
+        let setup = Setup {
+            routes: &routes,
+            native: &[],
+            workers: 2,
+            http2: false,
+            ports,
+            trusted,
+            proxied: options.proxied,
+        };
         let gateway = Gateway::start(kind, artifacts, setup, &run).await?;
         let client = answer::client()?;
         Ok(Self { gateway, exchange, providers, instances, issuer, _backend: backend, client, run })

@@ -89,8 +89,15 @@ impl Grpc {
         let issuer = Issuer::start(&artifacts, &run).await.unwrap();
         let ports = Ports::choose(None).unwrap();
         let routes = routes(backend, issuer.url(), ports);
-        let setup =
-            Setup { routes: &routes, native: &[], workers: 2, http2: true, ports, trusted: None };
+        let setup = Setup {
+            routes: &routes,
+            native: &[],
+            workers: 2,
+            http2: true,
+            ports,
+            trusted: None,
+            proxied: false,
+        };
         let gateway = Gateway::start(kind, &artifacts, setup, &run).await.unwrap();
         Self { gateway, issuer, client, _server: server, run }
     }

@@ -22,6 +22,7 @@ fn amend(declaration: &mut Value) {
             "guarded",
             json!([{"name": "guarded", "key": "ip", "amount": 5, "per": "hour", "cost": "failed_token"}]),
         ),
+        ("by-address", json!([{"name": "by-address", "key": "ip", "amount": 2, "per": "hour"}])),
     ];
     for (name, limits) in limited {
         let mut route = routes::like(&user, name);
@@ -92,4 +93,40 @@ async fn failed_tokens_close_the_door_for_their_address() {
         assert_eq!(refused.code(), Some(Code::LimitExceeded), "{}", refused.summary());
     }
     assert_eq!(stack.get_as(&ada, "/user").await.unwrap().status, 200, "another route");
+}
+
+/// The status of a request as Ada that a proxy passes on, for whom it says.
+async fn passed_on(stack: &Stack, token: &str, chain: &str) -> u16 {
+    let request = stack.get("/by-address").bearer_auth(token).header("x-forwarded-for", chain);
+    Answer::to(request).await.unwrap().status
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_callers_are_told_apart_by_the_address_that_it_tells() {
+    let options = Options { amend: Some(amend), proxied: true, ..Options::default() };
+    let stack = Stack::start(options).await.unwrap();
+    let ada = stack.issuer.token("ada").await.unwrap();
+    for (chain, expected) in [
+        ("203.0.113.7", 200),
+        // What a client makes up stands before what the proxy adds.
+        ("198.51.100.1, 203.0.113.7", 200),
+        ("198.51.100.2, 203.0.113.7", 429),
+        ("203.0.113.8", 200),
+        // Of IPv6, a network is one caller.
+        ("2001:db8:0:1::1", 200),
+        ("2001:db8:0:1:ffff::2", 200),
+        ("2001:db8:0:1::3", 429),
+        ("2001:db8:0:2::3", 200),
+    ] {
+        assert_eq!(passed_on(&stack, &ada, chain).await, expected, "{chain}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_proxy_nobody_chooses_their_address() {
+    let stack = start().await;
+    let ada = stack.issuer.token("ada").await.unwrap();
+    for (n, expected) in [200, 200, 429, 429].into_iter().enumerate() {
+        assert_eq!(passed_on(&stack, &ada, &format!("203.0.113.{n}")).await, expected);
+    }
 }

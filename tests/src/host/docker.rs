@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use super::{KONG_BIN, Setup, kong_conf, proxy_listen, waiting_room};
+use super::{KONG_BIN, Setup, kong_conf, proxied, proxy_listen, waiting_room};
 use crate::{
     artifacts::{self, Artifacts},
     process::Process,
@@ -56,6 +56,7 @@ impl Docker {
             std::fs::copy(trusted, shared.join("trusted.pem"))?;
             overrides.push(("lua_ssl_trusted_certificate", "/etc/kong/trusted.pem".to_owned()));
         }
+        overrides.extend(proxied(setup));
         std::fs::write(shared.join("kong.conf"), kong_conf(&overrides)?)?;
         let mut command = Command::new("docker");
         command

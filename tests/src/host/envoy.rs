@@ -21,8 +21,7 @@ impl Envoy {
     ) -> Result<Self> {
         let binary = artifacts.envoy.as_ref().context("Envoy was not prepared")?;
         let declaration = Declaration::parse(setup.routes)?;
-        let bootstrap =
-            bootstrap(&declaration, setup.native, &artifacts.filters, setup.ports, setup.trusted)?;
+        let bootstrap = bootstrap(&declaration, &setup, &artifacts.filters)?;
         let config = run.write("envoy.json", format!("{bootstrap:#}"))?;
         let mut command = Command::new(binary);
         command.arg("--config-path").arg(&config).args([

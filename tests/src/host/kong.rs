@@ -14,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{KONG_BIN, Setup, kong_conf, proxy_listen, text, waiting_room};
+use super::{KONG_BIN, Setup, kong_conf, proxied, proxy_listen, text, waiting_room};
 use crate::{
     answer,
     artifacts::{self, Artifacts},
@@ -54,6 +54,7 @@ impl Kong {
         if let Some(trusted) = setup.trusted {
             overrides.push(("lua_ssl_trusted_certificate", text(trusted)));
         }
+        overrides.extend(proxied(setup));
         if nix::unistd::geteuid().is_root() {
             // Started by root, the workers would become somebody who may not enter the private
             // directory of this run.
