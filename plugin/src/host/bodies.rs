@@ -118,6 +118,9 @@ pub(crate) fn strip_request(keeps: &[&str], sets: &[&str]) -> Result<(), Status>
     if KIND.get() == Some(Kind::Kong) {
         // This one Kong adds by itself; it has the client's address.
         hostcalls::set_property(vec!["ngx", "upstream_x_forwarded_for"], Some(b""))?;
+        // To itself, on a connection of its own: one that a worker retired by a reload closes just
+        // now would be an error, after which Kong tells the filter nothing more of the request.
+        hostcalls::set_property(vec!["ngx", "upstream_connection"], Some(b"close"))?;
         return Ok(());
     }
     let fields = headers::fields(MapType::HttpRequestHeaders).ok_or(Status::InternalFailure)?;

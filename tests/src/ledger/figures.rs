@@ -14,6 +14,9 @@ use super::{
 /// Largest median error of estimates, as a part of what the provider served.
 const LARGEST_ERROR: f64 = 0.10;
 
+/// How many of the calls that speak against the ledger are shown.
+const SUSPECTS: usize = 10;
+
 /// What was compared.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Figures {
@@ -48,6 +51,8 @@ pub struct Figures {
     pub open: usize,
     /// Calls that the gateway refused because the exchange was away, or that broke.
     pub refused_or_broken: usize,
+    /// What is known of the calls that speak against the ledger; of the first ones.
+    pub suspects: Vec<String>,
     /// What died or was reloaded meanwhile.
     pub faults: Vec<&'static str>,
 }
@@ -60,7 +65,12 @@ impl Figures {
         let mut errors = Vec::new();
         for (number, seen) in seen.iter().enumerate() {
             let served = book.get(&number).copied().unwrap_or_default();
+            let bad = figures.bad();
             figures.add(number, *seen, served, rows.get(&number), &mut errors);
+            if figures.bad() != bad && figures.suspects.len() < SUSPECTS {
+                let row = rows.get(&number);
+                figures.suspects.push(format!("{number}: {seen:?}, {served:?}, {row:?}"));
+            }
         }
         errors.sort_unstable_by(f64::total_cmp);
         figures.estimated = errors.len();
@@ -76,7 +86,8 @@ impl Figures {
         row: Option<&Sums>,
         errors: &mut Vec<f64>,
     ) {
-        let broken = seen == Seen::Broken;
+        // 502: the gateway's own second pass broke.
+        let broken = matches!(seen, Seen::Broken | Seen::Error(502));
         let refused = matches!(seen, Seen::Error(_)) && Kind::of(number) != Kind::Fails;
         self.refused_or_broken += usize::from(broken || refused);
         self.served += usize::from(served.requests > 0);
@@ -115,15 +126,19 @@ impl Figures {
     /// Whether the ledger is right.
     #[must_use]
     pub fn held(&self) -> bool {
-        let bad = [self.invented, self.missing, self.twice, self.wrong, self.open];
         let died = self.faults.contains(&KILLED_WORKER);
         let reloaded = self.faults.contains(&RELOADED);
         self.served > 0
             && self.rows == self.served
-            && bad == [0; 5]
+            && self.bad() == [0; 5]
             && (self.lost + self.adrift == 0 || died)
             && (self.replayed == 0 || died || reloaded)
             && self.median_error <= LARGEST_ERROR
+    }
+
+    /// What must not be.
+    const fn bad(&self) -> [usize; 5] {
+        [self.invented, self.missing, self.twice, self.wrong, self.open]
     }
 
     /// As `--json` prints them.
@@ -136,6 +151,7 @@ impl Figures {
             "invented": self.invented, "missing": self.missing,
             "twice": self.twice, "wrong": self.wrong, "open": self.open,
             "refused_or_broken": self.refused_or_broken, "faults": self.faults,
+            "suspects": self.suspects,
         })
     }
 
@@ -166,6 +182,9 @@ impl Figures {
             "{:>7.1}%  is the median error of estimates",
             self.median_error * 100.0
         );
+        for suspect in &self.suspects {
+            let _ = writeln!(table, "    call {suspect}");
+        }
         let verdict = if self.held() { "the ledger is right" } else { "THE LEDGER IS WRONG" };
         let _ = writeln!(table, "\n{verdict}");
         table
@@ -220,6 +239,8 @@ mod tests {
         assert!(Figures { faults: vec![KILLED_WORKER], ..lost }.held());
         let adrift = one(Seen::Broken, None, Some(row(9, 5, 1)));
         assert_eq!((adrift.adrift, adrift.invented, adrift.held()), (1, 0, false));
+        let half_way = one(Seen::Error(502), None, Some(row(9, 5, 1)));
+        assert_eq!((half_way.adrift, half_way.invented), (1, 0));
         let replayed = Figures { replayed: 1, ..one(Seen::Whole, told, Some(row(9, 5, 0))) };
         assert!(!replayed.held(), "nothing died, so the gateway should have told it");
         assert!(Figures { faults: vec![RELOADED], ..replayed }.held());

@@ -8,6 +8,7 @@ const WRITABLE: &[&str] = &[
     "ngx.upstream_uri",
     "ngx.upstream_host",
     "ngx.upstream_x_forwarded_for",
+    "ngx.upstream_connection",
     "ngx.upstream_x_forwarded_host",
     "ngx.upstream_x_forwarded_path",
     "ngx.upstream_x_forwarded_prefix",
