@@ -19,6 +19,7 @@ use crate::{
     shared_store::{SharedStore, StoreKind},
 };
 
+pub mod ai;
 mod backend;
 mod case;
 mod compare;

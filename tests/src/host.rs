@@ -209,6 +209,12 @@ impl Gateway {
         format!("http://127.0.0.1:{}", self.ports.proxy)
     }
 
+    /// The URL of its second pass, without a slash at its end.
+    #[must_use]
+    pub fn second_pass_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.second_pass)
+    }
+
     /// Where its metrics are, in the text format that Prometheus reads.
     #[must_use]
     pub fn metrics_url(&self) -> String {

@@ -25,6 +25,8 @@ enum Command {
     /// Measures what a request costs the gateway with the filter, without it, and with the host's
     /// own means.
     Bench(bench::Settings),
+    /// Measures what it adds to calls of AI models that they are checked and accounted for.
+    AiBench(bench::ai::Settings),
     /// Shows a limit that several gateways share, under more requests than it allows, and says
     /// whether it held.
     Limits(limits::Settings),
@@ -45,6 +47,7 @@ async fn main() -> ExitCode {
     let outcome = match arguments.command {
         Command::Up => up::run(options).await.map(|()| true),
         Command::Bench(settings) => bench::run(settings, options.host).await.map(|()| true),
+        Command::AiBench(settings) => bench::ai::run(settings, options.host).await.map(|()| true),
         Command::Limits(settings) => limits::run(settings, options.host).await,
         Command::Flood(settings) => flood::run(settings, options).await,
         Command::Ledger(settings) => ledger::run(settings, options.host).await,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -289,6 +289,12 @@ impl Stack {
     #[must_use]
     pub fn logs(&self) -> String {
         self.run.logs()
+    }
+
+    /// Where this run keeps its data.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.run.path()
     }
 
     /// The gateway's own log.

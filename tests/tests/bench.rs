@@ -9,13 +9,17 @@ use stack::{
     shared_store::StoreKind,
 };
 
-#[tokio::test]
-async fn every_case_has_figures() {
-    // What is in a container cannot be measured.
-    let host = match HostKind::choose(None).unwrap() {
+/// What is in a container cannot be measured.
+fn measurable_host() -> HostKind {
+    match HostKind::choose(None).unwrap() {
         HostKind::Docker => HostKind::Envoy,
         host => host,
-    };
+    }
+}
+
+#[tokio::test]
+async fn every_case_has_figures() {
+    let host = measurable_host();
     let settings = Settings {
         json: true,
         seconds: 0.1,
@@ -59,4 +63,24 @@ async fn every_case_has_figures() {
         }
     }
     assert!(report.to_string().contains("| `gate_cached` |"), "{report}");
+}
+
+#[tokio::test]
+async fn calls_of_models_have_figures() {
+    let settings = bench::ai::Settings {
+        rate: 50,
+        seconds: 0.2,
+        rounds: 1,
+        streams: 40,
+        at_once: 20,
+        json: true,
+    };
+    let report = bench::ai::measure(settings, Some(measurable_host())).await.unwrap();
+    let json = report.json();
+    for name in ["whole_p50", "whole_p99", "first_token_p50", "stream_p99"] {
+        for figure in ["plain_ms", "gate_ms"] {
+            assert!(json["times"][name][figure].as_f64().unwrap() > 0.0, "{name} {figure}: {json}");
+        }
+    }
+    assert!(report.to_string().contains("20 streams at once"), "{report}");
 }

@@ -1,4 +1,4 @@
-//! How much CPU time the gateway has used.
+//! How much CPU time and memory the gateway uses.
 
 use std::{fs, time::Duration};
 
@@ -48,6 +48,21 @@ impl Processes {
     }
 }
 
+impl Processes {
+    /// The memory of each that is its own alone, in bytes: without the zones that all share.
+    pub(super) fn memory(&self) -> Result<Vec<u64>> {
+        let own = |pid: &u32| {
+            let file = format!("/proc/{pid}/status");
+            let status = fs::read_to_string(&file)
+                .with_context(|| format!("the gateway's process {pid} has ended"))?;
+            let kib = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+            let kib = kib.and_then(|kib| kib.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+            Ok(kib.with_context(|| format!("{file}: no RssAnon"))? * 1024)
+        };
+        self.0.iter().map(own).collect()
+    }
+}
+
 /// The parent in a line of `/proc/PID/stat`: the second field after the name, which may contain
 /// anything and ends with the last parenthesis.
 fn parent(stat: &str) -> Option<u32> {
@@ -74,6 +89,14 @@ mod tests {
     #[test]
     fn descendants_belong_to_it_and_strangers_do_not() {
         assert_eq!(family(2, &[(1, 0), (2, 1), (3, 2), (4, 3), (5, 1)]), [2, 3, 4]);
+    }
+
+    #[test]
+    fn what_is_kept_shows_as_memory() {
+        let own = Processes::of(std::process::id()).unwrap();
+        let before = own.memory().unwrap()[0];
+        let kept = vec![1_u8; 64 * 1024 * 1024];
+        assert!(own.memory().unwrap()[0] > before + 32 * 1024 * 1024, "{}", kept.len());
     }
 
     #[test]
