@@ -347,6 +347,8 @@ enum InstanceCommand {
     Check(CheckArgs),
     /// Replace what opens an instance: a new key for its hook, or another superuser
     RotateKey(RotateArgs),
+    /// Say which page of an instance a login may be handed to
+    Page(PageArgs),
     /// Remove an instance from the registry; the instance itself stays as it is
     Remove {
         /// The instance's id
@@ -376,6 +378,9 @@ pub struct AddArgs {
     /// Who else may enter; may be given more than once
     #[arg(long = "member", value_name = "SUB")]
     pub members: Vec<String>,
+    /// Its own page, to which a login may be handed
+    #[arg(long, value_name = "URL")]
+    pub page: Option<String>,
     /// Let it be at a loopback or private address
     #[arg(long)]
     pub allow_private: bool,
@@ -396,6 +401,17 @@ pub struct CheckArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Flags of `instance page`.
+#[derive(Debug, Args)]
+pub struct PageArgs {
+    /// The instance's id
+    #[arg(long)]
+    pub id: String,
+    /// The page; without it, logins are handed to none
+    #[arg(long, value_name = "URL")]
+    pub page: Option<String>,
 }
 
 /// Flags of `instance rotate-key`.
@@ -501,6 +517,9 @@ impl Cli {
             }
             Command::Instance(InstanceCommand::Check(args)) => {
                 instance::check(&args, &config::data(data)?).await
+            }
+            Command::Instance(InstanceCommand::Page(args)) => {
+                instance::page(&args, &config::data(data)?).await
             }
             Command::Instance(InstanceCommand::RotateKey(args)) => {
                 instance::rotate_key(&args, &config::data(data)?).await

@@ -20,6 +20,8 @@ pub struct Instance {
     pub owner: Subject,
     /// Who else may enter.
     pub members: BTreeSet<Subject>,
+    /// Its own page, to which a login may be handed.
+    pub page: Option<PageUrl>,
     /// How the exchange gets in.
     pub access: Access,
 }
@@ -46,6 +48,11 @@ pub struct InstanceUrl {
     url: Url,
     reach: Reach,
 }
+
+/// An instance's own page, where a login that is handed over ends: the `redirect_uri`, which is
+/// compared to the letter (RFC 9700 section 2.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageUrl(Url);
 
 /// Something is not what its type demands: what was expected, and what was found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -131,6 +138,30 @@ impl InstanceUrl {
     }
 }
 
+impl PageUrl {
+    /// Reads a page's address. Without TLS a code could be read on its way by others, so only an
+    /// instance that may be at a private address may do without.
+    pub fn parse(text: &str, reach: Reach) -> Result<Self, Unfit> {
+        let unfit = |expected, found: String| Err(Unfit { expected, found });
+        let expected = "the URL of a page, https (or http with --allow-private)";
+        let url = match Url::parse(text) {
+            Ok(url) => url,
+            Err(error) => return unfit(expected, format!("{text:?} ({error})")),
+        };
+        match (url.scheme(), reach) {
+            ("https", _) | ("http", Reach::Private) => {}
+            (scheme, _) => return unfit(expected, format!("the scheme {scheme:?}")),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return unfit("a URL without user and password", "some".to_owned());
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return unfit("a URL without query and fragment", format!("{text:?}"));
+        }
+        Ok(Self(url))
+    }
+}
+
 impl Reach {
     const fn expectation(self) -> &'static str {
         match self {
@@ -152,6 +183,12 @@ impl fmt::Display for Subject {
     }
 }
 
+impl fmt::Display for PageUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl fmt::Display for InstanceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.url.fmt(f)
@@ -161,6 +198,24 @@ impl fmt::Display for InstanceUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_has_tls_unless_the_instance_may_be_private() {
+        let page = "https://lab.example/kombisphere/";
+        assert_eq!(PageUrl::parse(page, Reach::Public).unwrap().to_string(), page);
+        assert!(PageUrl::parse("http://192.168.1.2:8090/k/", Reach::Private).is_ok());
+        for bad in [
+            "http://lab.example/",
+            "javascript:alert(1)",
+            "https://user@lab.example/",
+            "https://lab.example/?a",
+            "https://lab.example/#a",
+            "/kombisphere/",
+            "",
+        ] {
+            assert!(PageUrl::parse(bad, Reach::Public).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn an_id_is_what_the_gateways_route_lets_through() {

@@ -23,6 +23,7 @@ pub mod entrance;
 mod errands;
 pub mod flags;
 mod gate_call;
+pub mod handoff;
 pub mod instance;
 pub mod introspection;
 pub mod lanes;

@@ -8,7 +8,7 @@ use crate::{
     access::Access,
     address::Reach,
     audit::{Act, Action, Audit, AuditError},
-    instance::{Instance, InstanceId, InstanceUrl, Subject},
+    instance::{Instance, InstanceId, InstanceUrl, PageUrl, Subject, Unfit},
     random::NoRandomness,
     seal::Seal,
     store::{Store, StoreError},
@@ -44,6 +44,9 @@ pub enum RegistryError {
     /// No key could be made.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
+    /// The page is not one that a login can be handed to.
+    #[error("--page: {0}")]
+    Page(#[from] Unfit),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -60,6 +63,8 @@ pub struct NewInstance {
     pub owner: Subject,
     /// Who else may enter.
     pub members: BTreeSet<Subject>,
+    /// Its own page, to which a login may be handed.
+    pub page: Option<PageUrl>,
     /// How the exchange gets in.
     pub access: Access,
 }
@@ -79,6 +84,8 @@ pub struct Listed {
     pub owner: String,
     /// Who else may enter.
     pub members: BTreeSet<String>,
+    /// Its own page, to which a login may be handed.
+    pub page: Option<String>,
 }
 
 /// The registry.
@@ -147,6 +154,36 @@ impl Registry {
             .await
     }
 
+    /// Changes the page of an instance to which a login may be handed.
+    pub async fn set_page(
+        &self,
+        id: &InstanceId,
+        page: Option<String>,
+        act: &Act,
+        now: UnixTime,
+    ) -> Result<(), RegistryError> {
+        let (id, audit) = (id.clone(), self.audit.clone());
+        let record = act.did(Action::InstancePage).at(&id).with(page.as_deref().unwrap_or("none"));
+        let find = "SELECT allow_private FROM instances WHERE id = ?1";
+        let update = "UPDATE instances SET page = ?2 WHERE id = ?1";
+        let change = move |connection: &Connection| {
+            let private = connection
+                .query_row(find, [id.as_str()], |row| row.get(0))
+                .optional()
+                .map_err(sql)?;
+            let reach = match private {
+                None => return Err(RegistryError::Missing(id)),
+                Some(true) => Reach::Private,
+                Some(false) => Reach::Public,
+            };
+            let page = page.as_deref().map(|page| PageUrl::parse(page, reach)).transpose()?;
+            let page = page.as_ref().map(ToString::to_string);
+            connection.execute(update, params![id.as_str(), page]).map_err(sql)?;
+            Ok(audit.record(connection, &record, now)?)
+        };
+        self.store.write(change).await
+    }
+
     /// Removes an instance with all that is known of who may enter and who they are there.
     /// Nothing is changed in the instance itself.
     pub async fn remove(
@@ -173,11 +210,13 @@ impl Registry {
         let Some((row, sealed)) = found else { return Ok(None) };
         let reach = if row.allow_private { Reach::Private } else { Reach::Public };
         let subject = |text: &String| Subject::parse(text).map_err(|e| unreadable(&row.id, e));
+        let page = row.page.as_deref().map(|page| PageUrl::parse(page, reach)).transpose();
         Ok(Some(Instance {
             id: id.clone(),
             url: InstanceUrl::parse(&row.url, reach).map_err(|e| unreadable(&row.id, e))?,
             owner: subject(&row.owner)?,
             members: row.members.iter().map(subject).collect::<Result<_, _>>()?,
+            page: page.map_err(|e| unreadable(&row.id, e))?,
             access: self.seal.open(id, &row.access, &sealed).map_err(|e| unreadable(&row.id, e))?,
         }))
     }
@@ -224,9 +263,18 @@ fn insert(
     let id = new.id.as_str();
     let inserted = connection
         .execute(
-            "INSERT INTO instances (id, url, allow_private, owner, access, sealed_key, added_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO NOTHING",
-            params![id, url, private, new.owner.as_str(), new.access.kind(), sealed, now.as_sql()],
+            "INSERT INTO instances (id, url, allow_private, owner, access, sealed_key, added_at, page)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO NOTHING",
+            params![
+                id,
+                url,
+                private,
+                new.owner.as_str(),
+                new.access.kind(),
+                sealed,
+                now.as_sql(),
+                new.page.as_ref().map(ToString::to_string),
+            ],
         )
         .map_err(sql)?;
     if inserted == 0 {
@@ -250,7 +298,8 @@ fn select(connection: &Connection, id: &InstanceId) -> Result<Option<Row>, Regis
 fn select_row(connection: &Connection, id: &str) -> Result<Option<Row>, StoreError> {
     let instance = connection
         .prepare_cached(
-            "SELECT id, url, allow_private, owner, access, sealed_key FROM instances WHERE id = ?1",
+            "SELECT id, url, allow_private, owner, access, sealed_key, page
+             FROM instances WHERE id = ?1",
         )?
         .query_row([id], |row| {
             let listed = Listed {
@@ -260,6 +309,7 @@ fn select_row(connection: &Connection, id: &str) -> Result<Option<Row>, StoreErr
                 owner: row.get(3)?,
                 access: row.get(4)?,
                 members: BTreeSet::new(),
+                page: row.get(6)?,
             };
             Ok((listed, row.get(5)?))
         })

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::{Request, Response, body::Incoming};
 use kombi_spec::{
     code::Code,
-    introspection, lease,
+    handoff, introspection, lease,
     session::Origin,
     usage::{report, reserve, settle},
 };
@@ -68,6 +68,10 @@ pub struct Desks<C> {
 enum Route {
     /// Sessions in one instance.
     Session(InstanceId),
+    /// Codes that hand a login to one instance's page.
+    Code(InstanceId),
+    /// Sessions for such codes.
+    Redemption,
     /// What the issuer says about a token.
     Introspection,
     /// What nodes hold of shared limits.
@@ -91,6 +95,7 @@ enum Route {
 impl Route {
     fn of(path: &str) -> Self {
         match path {
+            handoff::REDEEM_PATH => return Self::Redemption,
             introspection::PATH => return Self::Introspection,
             lease::PATH => return Self::Leases,
             reserve::PATH => return Self::Reservation,
@@ -103,8 +108,16 @@ impl Route {
         if let Some(place) = Place::of(path) {
             return Self::Admin(place);
         }
-        let id = path.strip_prefix("/sso/instances/").and_then(|p| p.strip_suffix("/session"));
-        id.and_then(|id| InstanceId::parse(id).ok()).map_or(Self::Unknown, Self::Session)
+        let of_an_instance = || {
+            let (id, what) = path.strip_prefix("/sso/instances/")?.split_once('/')?;
+            let id = InstanceId::parse(id).ok()?;
+            match what {
+                "session" => Some(Self::Session(id)),
+                "code" => Some(Self::Code(id)),
+                _ => None,
+            }
+        };
+        of_an_instance().unwrap_or(Self::Unknown)
     }
 
     /// The methods that it takes, as `Allow` has them.
@@ -124,6 +137,8 @@ impl Route {
     const fn label(&self) -> &'static str {
         match self {
             Self::Session(_) => "sso_session",
+            Self::Code(_) => "sso_code",
+            Self::Redemption => "sso_redeem",
             Self::Introspection => "gate_introspect",
             Self::Leases => "gate_leases",
             Self::Reservation => "usage_reserve",
@@ -150,6 +165,8 @@ pub async fn answer<C: Connector>(
         Route::Unknown => Err(Refusal::new(Code::NotFound, "the path names nothing")),
         known if !known.takes(method.as_str()) => Err(Refusal::method_not_allowed(known.methods())),
         Route::Session(id) => desks.sessions.open_session(id, request, &mut trace).await,
+        Route::Code(id) => desks.sessions.issue_code(id, request, &mut trace).await,
+        Route::Redemption => desks.sessions.redeem(request, &mut trace).await,
         Route::Introspection => desks.introspection.introspect(request, &mut trace).await,
         Route::Leases => desks.leases.report(request, &mut trace).await,
         Route::Reservation => desks.usage.reserve(request, &mut trace).await,
@@ -166,10 +183,13 @@ pub async fn answer<C: Connector>(
         }
         (outcome, _) => outcome,
     };
-    let (response, refusal) = match outcome {
+    let (mut response, refusal) = match outcome {
         Ok(response) => (response, None),
         Err(refusal) => (refusal.to_response(&request_id), Some(refusal)),
     };
+    if route == Route::Redemption {
+        crate::handoff::for_any_origin(&mut response);
+    }
     let code = refusal.as_ref().map_or("ok", |refusal| refusal.code.as_str());
     let took = started.elapsed();
     desks.metrics.request(route.label(), code, took);
@@ -209,6 +229,8 @@ impl<C> Desks<C> {
         let actor = match (route, known) {
             // Its subject did not ask for this.
             (Route::Logout, Some(_)) => Actor::Issuer,
+            // A code says whom it is for, not who holds it.
+            (Route::Redemption, _) => Actor::Stranger,
             (_, known) => known.map_or(Actor::Stranger, Actor::Person),
         };
         let subject = match route {
@@ -233,7 +255,8 @@ impl Route {
         match self {
             Self::Logout => Some(Action::Revoke),
             Self::Admin(place) => Some(place.action(method)),
-            Self::Session(_) => Some(Action::Login),
+            Self::Session(_) | Self::Redemption => Some(Action::Login),
+            Self::Code(_) => Some(Action::CodeIssue),
             Self::OwnUsage | Self::Usage => Some(Action::UsageRead),
             Self::Introspection
             | Self::Leases
@@ -245,7 +268,7 @@ impl Route {
 
     const fn instance(&self) -> Option<&InstanceId> {
         match self {
-            Self::Session(id) => Some(id),
+            Self::Session(id) | Self::Code(id) => Some(id),
             Self::Admin(place) => place.instance(),
             _ => None,
         }
@@ -259,7 +282,7 @@ mod tests {
     use super::*;
 
     /// How many routes there are.
-    const LABELS: usize = 16;
+    const LABELS: usize = 18;
 
     #[test]
     fn the_description_has_every_route_with_its_methods_and_no_other() {
@@ -282,6 +305,9 @@ mod tests {
         let session = |id| Route::Session(InstanceId::parse(id).unwrap());
         for (path, route) in [
             ("/sso/instances/lab-1/session", session("lab-1")),
+            ("/sso/instances/lab-1/code", Route::Code(InstanceId::parse("lab-1").unwrap())),
+            ("/sso/redeem", Route::Redemption),
+            ("/sso/redeem/", Route::Unknown),
             ("/gate/introspect", Route::Introspection),
             ("/gate/leases", Route::Leases),
             ("/gate/leases/", Route::Unknown),

@@ -24,6 +24,7 @@ use crate::{
     entrance::Entrance,
     errands::News,
     flags::Pushes,
+    handoff::codes,
     introspection::Introspection,
     lanes::Lanes,
     leases::Leases,
@@ -153,8 +154,13 @@ impl Server {
             revocations.news(),
             config.limits.body,
         );
-        let sessions =
-            Desk { verifier, store: store.clone(), entrance, limits: config.limits.body };
+        let sessions = Desk {
+            verifier,
+            store: store.clone(),
+            entrance,
+            news: revocations.news(),
+            limits: config.limits.body,
+        };
         let idle = config.limits.idle;
         let (public, public_address) =
             bind(LISTEN, config.listen, config.max_connections, idle).await?;
@@ -278,6 +284,9 @@ async fn keep_sweeping(store: Store, audit: Audit, usage: Usage, every: Duration
         tell_where_the_audit_ends(&store, &audit, &mut told).await;
         if let Err(error) = spent::forget(&store, UnixTime::now()).await {
             tracing::error!(%error, "spent assertions were not swept");
+        }
+        if let Err(error) = codes::forget(&store, UnixTime::now()).await {
+            tracing::error!(%error, "codes of the hand-off were not swept");
         }
         usage.sweep(UnixTime::now()).await;
     }

@@ -8,9 +8,10 @@ use http_body_util::Full;
 use hyper::{
     Request, Response,
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    http::request::Parts,
 };
-use kombi_spec::{assertion::Assertion, code::Code, session::Session};
-use serde_json::value::RawValue;
+use kombi_spec::{assertion::Assertion, code::Code};
+use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
     entrance::Entrance,
     instance::{InstanceId, Subject},
     refusal::Refusal,
+    revocations::News,
     route::Trace,
     spent,
     store::Store,
@@ -34,8 +36,18 @@ pub struct Desk<C> {
     pub store: Store,
     /// Leads into instances.
     pub entrance: Arc<Entrance<C>>,
+    /// Told of sessions that are to end.
+    pub news: News,
     /// What a request may cost.
     pub limits: BodyLimits,
+}
+
+/// Who stands at the desk, as the gate vouches for them.
+pub(crate) struct Visitor {
+    /// The person.
+    pub(crate) person: Person,
+    /// The gateway's id of the request.
+    pub(crate) request_id: String,
 }
 
 impl<C: Connector> Desk<C> {
@@ -49,6 +61,19 @@ impl<C: Connector> Desk<C> {
         let (head, body) = request.into_parts();
         body::read(body, self.limits).await?;
         let deadline = Instant::now() + self.entrance.patience;
+        let Visitor { person, request_id } = self.identify(&head, trace).await?;
+        let instance = self.entrance.admit(id, &person.subject).await?;
+        let entry = self.entrance.enter(&instance, &person, &request_id, deadline).await?;
+        trace.origin = entry.origin;
+        json(&entry.session)
+    }
+
+    /// Who sent a request with this head. Its assertion is spent.
+    pub(crate) async fn identify(
+        &self,
+        head: &Parts,
+        trace: &mut Trace,
+    ) -> Result<Visitor, Refusal> {
         let jwt = assertion::presented(&head.headers)?;
         // The assertion does not cover the query, so nothing here may ever read it.
         let (method, path) = (head.method.as_str(), head.uri.path());
@@ -58,11 +83,7 @@ impl<C: Connector> Desk<C> {
         let subject = subject_of(&assertion)?;
         trace.subject = Some(subject.to_string());
         self.spend(&assertion).await?;
-        let instance = self.entrance.admit(id, &subject).await?;
-        let person = Person::new(subject, assertion);
-        let entry = self.entrance.enter(&instance, &person, &request_id, deadline).await?;
-        trace.origin = entry.origin;
-        answer(&entry.session)
+        Ok(Visitor { person: Person::new(subject, assertion), request_id })
     }
 
     /// Spends the assertion. Whatever happens from here on, it is not accepted again.
@@ -85,8 +106,9 @@ fn subject_of(assertion: &Assertion) -> Result<Subject, Refusal> {
     })
 }
 
-fn answer(session: &Session<Box<RawValue>>) -> Result<Response<Full<Bytes>>, Refusal> {
-    let body = serde_json::to_vec(session).map_err(Refusal::internal)?;
+/// An answer that nobody may keep.
+pub(crate) fn json(answer: &impl Serialize) -> Result<Response<Full<Bytes>>, Refusal> {
+    let body = serde_json::to_vec(answer).map_err(Refusal::internal)?;
     let mut response = Response::new(Full::new(body.into()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -2,7 +2,8 @@
 //!
 //! What [`Store::write`] has answered is on disk: it survives a crash of the process and of the
 //! machine. The tables' meaning is with those who use them: [`crate::registry`],
-//! [`crate::links`], [`crate::revocations`], [`crate::flags`], [`crate::spent`], [`crate::usage`], [`crate::audit`].
+//! [`crate::links`], [`crate::revocations`], [`crate::flags`], [`crate::handoff`], [`crate::spent`],
+//! [`crate::usage`], [`crate::audit`].
 
 mod thread;
 
@@ -18,13 +19,14 @@ use thread::{Done, Jobs};
 
 /// The schema, one step per version (`PRAGMA user_version`). A step that was released never
 /// changes; new ones are appended.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("store/0001_first.sql"),
     include_str!("store/0002_usage.sql"),
     include_str!("store/0003_access.sql"),
     include_str!("store/0004_revocations.sql"),
     include_str!("store/0005_audit.sql"),
     include_str!("store/0006_flags.sql"),
+    include_str!("store/0007_handoff.sql"),
 ];
 
 /// The version that they lead to.

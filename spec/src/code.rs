@@ -181,6 +181,14 @@ codes! {
     LogoutTokenInvalid = "logout_token_invalid", 400, "the logout token is not valid",
         "Send a logout token of the configured issuer for one of the configured clients, once.";
 
+    /// The page that a login is to be handed to is not the instance's.
+    RedirectRefused = "redirect_refused", 400, "the login may not be handed to this page",
+        "The operator can register the instance's page with `kombi-exchange instance page`.";
+    /// The code of a hand-off is not known, expired, used, or for another page or verifier; which
+    /// of them is not told.
+    CodeInvalid = "code_invalid", 400, "the one-time code is not good",
+        "Go back to the portal and open the instance again.";
+
     /// The exchange has no credentials to ask this issuer about its tokens.
     IntrospectionNotConfigured = "introspection_not_configured", 501, "tokens of this issuer cannot be introspected",
         "Use a JWT access token; the operator can set KOMBI_EXCHANGE_INTROSPECTION_ISSUER and its client's credentials.";

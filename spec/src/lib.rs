@@ -4,6 +4,7 @@
 pub mod account;
 pub mod assertion;
 pub mod code;
+pub mod handoff;
 pub mod header;
 pub mod introspection;
 pub mod lease;

@@ -311,6 +311,8 @@ mod tests {
                 "user",
                 "admin",
                 "sso-session",
+                "sso-code",
+                "sso-redeem",
                 "backchannel-logout",
                 "exchange-admin",
                 "ai",

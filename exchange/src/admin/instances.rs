@@ -14,7 +14,7 @@ use crate::{
     address::Reach,
     audit::{Act, Action},
     connector::Connector,
-    instance::{InstanceId, InstanceUrl, Subject},
+    instance::{InstanceId, InstanceUrl, PageUrl, Subject},
     refusal::Refusal,
     registration::{self, RegistrationError},
     registry::{self, NewInstance, RegistryError},
@@ -31,6 +31,8 @@ struct Addition {
     owner: String,
     #[serde(default)]
     members: Vec<String>,
+    /// Its own page, to which a login may be handed.
+    page: Option<String>,
     /// Through the hook without one.
     superuser: Option<Superuser>,
     reason: String,
@@ -74,12 +76,14 @@ impl<C: Connector> Admin<C> {
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let addition: Addition = parse(body)?;
         let act = act.because(reason(addition.reason)?);
+        let page = addition.page.map(|page| PageUrl::parse(&page, Reach::Public));
         let members = addition.members.iter().map(|member| Subject::parse(member));
         let new = NewInstance {
             id: InstanceId::parse(&addition.id).map_err(unfit("id"))?,
             url: InstanceUrl::parse(&addition.url, Reach::Public).map_err(unfit("url"))?,
             owner: Subject::parse(&addition.owner).map_err(unfit("owner"))?,
             members: members.collect::<Result<BTreeSet<_>, _>>().map_err(unfit("members"))?,
+            page: page.transpose().map_err(unfit("page"))?,
             access: access(addition.superuser)?,
         };
         let opened = opened(&new.id, &new.access)?;

@@ -59,6 +59,8 @@ pub enum Action {
     Revoke,
     /// Every session of a person in an instance is ended.
     SessionsEnded,
+    /// A code that hands a login to an instance's page is given out.
+    CodeIssue,
     /// An instance is registered.
     InstanceAdd,
     /// The instances are listed.
@@ -67,6 +69,8 @@ pub enum Action {
     InstanceCheck,
     /// What opens an instance is replaced.
     InstanceRotateKey,
+    /// The page that a login may be handed to is changed.
+    InstancePage,
     /// An instance is removed from the registry.
     InstanceRemove,
     /// Feature flags are set.
@@ -93,10 +97,12 @@ impl Action {
             Self::Unlink => "unlink",
             Self::Revoke => "revoke",
             Self::SessionsEnded => "sessions_ended",
+            Self::CodeIssue => "code_issue",
             Self::InstanceAdd => "instance_add",
             Self::InstanceList => "instance_list",
             Self::InstanceCheck => "instance_check",
             Self::InstanceRotateKey => "instance_rotate_key",
+            Self::InstancePage => "instance_page",
             Self::InstanceRemove => "instance_remove",
             Self::FlagsSet => "flags_set",
             Self::FlagsRead => "flags_read",

@@ -1,4 +1,4 @@
-//! `kombi-exchange instance add`, `list`, `check`, `rotate-key` and `remove`. All work on the database,
+//! `kombi-exchange instance add`, `list`, `check`, `page`, `rotate-key` and `remove`. All work on the database,
 //! beside a running exchange or without one.
 
 use std::{collections::BTreeSet, path::Path};
@@ -7,11 +7,11 @@ use crate::{
     access::{Access, HookKey, Superuser},
     address::Reach,
     audit::Act,
-    cli::{AddArgs, CheckArgs, Failure, RotateArgs},
+    cli::{AddArgs, CheckArgs, Failure, PageArgs, RotateArgs},
     config,
     connector::{Doors, Finding, Prepared},
     data_dir::DataDir,
-    instance::{InstanceId, InstanceUrl, Subject, Unfit},
+    instance::{InstanceId, InstanceUrl, PageUrl, Subject, Unfit},
     outbound::{Outbound, system_lookup},
     registration,
     registry::{self, Listed, NewInstance, Registry, RegistryError},
@@ -32,12 +32,14 @@ pub async fn add(args: &AddArgs, data: &Path) -> Result<(), Failure> {
     let wrong = |flag: &'static str| move |unfit: Unfit| Failure::Other(format!("{flag}: {unfit}"));
     let reach = if args.allow_private { Reach::Private } else { Reach::Public };
     let members = args.members.iter().map(|member| Subject::parse(member));
+    let page = args.page.as_deref().map(|page| PageUrl::parse(page, reach)).transpose();
     let access = access(args.superuser.as_deref())?;
     let new = NewInstance {
         id: id.clone(),
         url: InstanceUrl::parse(&args.url, reach).map_err(wrong("--url"))?,
         owner: Subject::parse(&args.owner).map_err(wrong("--owner"))?,
         members: members.collect::<Result<BTreeSet<_>, _>>().map_err(wrong("--member"))?,
+        page: page.map_err(wrong("--page"))?,
         access: access.clone(),
     };
     let url = new.url.to_string();
@@ -73,6 +75,18 @@ pub async fn rotate_key(args: &RotateArgs, data: &Path) -> Result<(), Failure> {
     } else {
         println!("What opened {id} until now opens it no more.");
         explain(&id, &access);
+    }
+    Ok(())
+}
+
+/// Says which page of an instance a login may be handed to.
+pub async fn page(args: &PageArgs, data: &Path) -> Result<(), Failure> {
+    let id = id(&args.id)?;
+    let act = Act::at_the_command_line();
+    registry(data).await?.set_page(&id, args.page.clone(), &act, UnixTime::now()).await?;
+    match &args.page {
+        Some(page) => println!("Logins may be handed to {page} of {id}."),
+        None => println!("Logins are handed to no page of {id}."),
     }
     Ok(())
 }
@@ -156,10 +170,11 @@ pub async fn list(json: bool, data: &Path) -> Result<(), Failure> {
         println!("{}", serde_json::json!(instances));
         return Ok(());
     }
-    for Listed { id, url, allow_private, access, owner, members } in instances {
+    for Listed { id, url, allow_private, access, owner, members, page } in instances {
         let reach = if allow_private { " (may be private)" } else { "" };
         let members = members.into_iter().collect::<Vec<_>>().join(", ");
-        println!("{id}  {url}{reach}  by {access}  owner {owner}  members {members}");
+        let page = page.map(|page| format!("  page {page}")).unwrap_or_default();
+        println!("{id}  {url}{reach}  by {access}  owner {owner}  members {members}{page}");
     }
     Ok(())
 }

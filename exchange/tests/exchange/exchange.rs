@@ -9,7 +9,7 @@ use kombi_exchange::{
     audit::Act,
     config::{Config, Limits},
     data_dir::DataDir,
-    instance::{InstanceId, InstanceUrl, Subject},
+    instance::{InstanceId, InstanceUrl, PageUrl, Subject},
     leases::store::Local,
     outbound::system_lookup,
     registry::{NewInstance, Registry},
@@ -67,6 +67,7 @@ impl Exchange {
             url: InstanceUrl::parse(url, reach).unwrap(),
             owner: Subject::parse("owner").unwrap(),
             members: ["member"].map(|sub| Subject::parse(sub).unwrap()).into(),
+            page: (reach == Reach::Private).then(|| PageUrl::parse(&page_of(id), reach).unwrap()),
             access: Access::Hook(key.clone()),
         };
         registry.add(new, &Act::at_the_command_line(), UnixTime::now()).await.unwrap();
@@ -140,6 +141,11 @@ async fn serve(config: Config) -> (Addresses, oneshot::Sender<()>, JoinHandle<()
     let addresses = server.addresses();
     let (stop, stopped) = oneshot::channel();
     (addresses, stop, tokio::spawn(server.serve(async { drop(stopped.await) })))
+}
+
+/// The page that the instance `id` is registered with.
+pub(crate) fn page_of(id: &str) -> String {
+    format!("https://{id}.example/kombisphere/")
 }
 
 /// A client like the gateway: it follows nothing and asks nobody.

@@ -17,6 +17,7 @@ mod backup;
 mod command_line;
 mod durability;
 mod flags;
+mod handoff;
 mod hook;
 mod introspection;
 mod introspection_process;
