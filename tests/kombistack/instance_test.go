@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -220,7 +221,7 @@ func send(request *http.Request) (answer, error) {
 		return answer{}, err
 	}
 	got := answer{status: response.StatusCode, header: response.Header, raw: string(raw)}
-	if len(raw) > 0 {
+	if strings.HasPrefix(got.header.Get("Content-Type"), "application/json") {
 		if err := json.Unmarshal(raw, &got.body); err != nil {
 			return answer{}, fmt.Errorf("expected JSON, found %q", raw)
 		}

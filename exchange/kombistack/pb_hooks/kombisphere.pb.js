@@ -17,6 +17,10 @@ routerAdd("POST", "/api/kombisphere/account", (e) => {
   return require(`${__hooks}/kombisphere/order.js`).carryOut(e)
 }, $apis.bodyLimit(64 * 1024))
 
+routerAdd("GET", "/kombisphere/{$}", (e) => {
+  return require(`${__hooks}/kombisphere/page.js`).showPage(e)
+})
+
 onRecordCreateRequest((e) => {
   require(`${__hooks}/kombisphere/link.js`).refuseChangeByClient(e)
   e.next()

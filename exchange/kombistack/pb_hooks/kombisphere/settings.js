@@ -4,6 +4,9 @@ const base64url = require("./base64url.js")
 
 const KEY_BYTES = 32
 
+// Nothing in it can end the directive of a Content-Security-Policy that it becomes part of.
+const URL_SHAPE = /^(https?:\/\/[A-Za-z0-9.\-]+(?::[0-9]{1,5})?|https?:\/\/\[[0-9a-f:]+\](?::[0-9]{1,5})?)\/[A-Za-z0-9._~\/\-]*$/
+
 // A setting is missing or wrong. Nothing but the owner can help, so nobody is signed in.
 class Misconfigured extends Error {}
 
@@ -37,4 +40,28 @@ function key() {
   return text
 }
 
-module.exports = { Misconfigured, settingsFromEnvironment }
+// What the sign-in page needs; an instance that the gateway serves itself does without.
+function pageSettingsFromEnvironment() {
+  return {
+    instance: instanceId(),
+    portal: url("KOMBISPHERE_PORTAL_URL", "https://portal.example/"),
+    gateway: url("KOMBISPHERE_GATEWAY_URL", "https://api.example/"),
+  }
+}
+
+function url(name, example) {
+  const text = $os.getenv(name)
+
+  if (!URL_SHAPE.test(text)) {
+    throw new Misconfigured(`${name}: expected a URL like ${example}, found ${text === "" ? "nothing" : "something else"}; set it and restart.`)
+  }
+
+  return text
+}
+
+// The origin of a URL that has the shape above.
+function originOf(text) {
+  return URL_SHAPE.exec(text)[1]
+}
+
+module.exports = { Misconfigured, originOf, pageSettingsFromEnvironment, settingsFromEnvironment }
