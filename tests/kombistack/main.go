@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/pocketbase/pocketbase"
+	"github.com/pocketbase/pocketbase/apis"
+	"github.com/pocketbase/pocketbase/core"
 	"github.com/pocketbase/pocketbase/plugins/jsvm"
 	"github.com/pocketbase/pocketbase/plugins/migratecmd"
 )
@@ -17,10 +19,11 @@ const hooksPoolSize = 15
 func main() {
 	app := pocketbase.New()
 
-	var hooksDir, migrationsDir string
+	var hooksDir, migrationsDir, publicDir string
 	flags := app.RootCmd.PersistentFlags()
 	flags.StringVar(&hooksDir, "hooksDir", "", "the directory with the JS hooks")
 	flags.StringVar(&migrationsDir, "migrationsDir", "", "the directory with the JS migrations")
+	flags.StringVar(&publicDir, "publicDir", "", "the directory with the files that it serves; none without it")
 
 	// The plugins read their folders when they are registered, before the command itself is run.
 	if err := app.RootCmd.ParseFlags(os.Args[1:]); err != nil {
@@ -36,6 +39,13 @@ func main() {
 		Dir:          migrationsDir,
 		TemplateLang: migratecmd.TemplateLangJS,
 	})
+
+	if publicDir != "" {
+		app.OnServe().BindFunc(func(e *core.ServeEvent) error {
+			e.Router.GET("/{path...}", apis.Static(os.DirFS(publicDir), false))
+			return e.Next()
+		})
+	}
 
 	if err := app.Start(); err != nil {
 		log.Fatal(err)

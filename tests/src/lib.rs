@@ -24,6 +24,7 @@ pub mod log;
 pub mod metrics;
 pub mod nodes;
 pub mod port;
+pub mod portal;
 pub mod process;
 pub mod routes;
 pub mod run_dir;

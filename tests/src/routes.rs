@@ -284,6 +284,7 @@ mod tests {
         [
             "DECK_KOMBI_BACKEND_URL",
             "DECK_KOMBI_EXCHANGE_URL",
+            "DECK_KOMBI_PORTAL_URL",
             "DECK_KOMBI_ISSUER",
             "DECK_KOMBI_AUDIENCE",
             "DECK_KOMBI_ASSERTION_KEY",
@@ -315,6 +316,9 @@ mod tests {
                 "sso-redeem",
                 "backchannel-logout",
                 "exchange-admin",
+                "me-usage",
+                "admin-usage",
+                "portal",
                 "ai",
                 "ai-openai",
                 "ai-gemini",

@@ -20,7 +20,8 @@ use crate::{
     exchange::{Exchange, Installed},
     host::{Gateway, HostKind, Ports, Setup},
     issuer::{Issuer, PROJECT},
-    kombistack::{Address, KombiStack},
+    kombistack::{Address, KombiStack, PAGE},
+    portal::{self, Portal},
     routes::{self, Declaration},
     run_dir::RunDir,
 };
@@ -79,6 +80,8 @@ pub struct Options {
     pub provider: Option<u16>,
     /// Whether there is a proxy before the gateway, which says where requests come from.
     pub proxied: bool,
+    /// Whether there is a portal, and a front page in each instance with a hook.
+    pub portal: bool,
 }
 
 /// The running parts, in the order in which they are ended.
@@ -91,6 +94,7 @@ pub struct Stack {
     pub instances: Vec<KombiStack>,
     /// The issuer.
     pub issuer: Issuer,
+    portal: Option<Portal>,
     _backend: Backend,
     client: Client,
     run: Arc<RunDir>,
@@ -123,9 +127,14 @@ impl Stack {
         run: Arc<RunDir>,
     ) -> Result<Self> {
         let backend = Backend::start().await?;
+        let ports = Ports::choose(options.gateway_port)?;
+        let gateway = ports.url();
         let authority = run.path().join("authority.pem");
         let issuer = match options.issuer_tls {
-            None => Issuer::start(artifacts, &run).await?,
+            None => {
+                let portal = format!("{gateway}{}", portal::PATH);
+                Issuer::start_for(artifacts, &run, &portal).await?
+            }
             Some(_) => Issuer::start_with_tls(artifacts, &run, &authority).await?,
         };
         let trusted = (options.issuer_tls == Some(Certificate::Trusted)).then_some(&*authority);
@@ -142,7 +151,9 @@ impl Stack {
             instances.push(match instance.way_in {
                 WayIn::Hook => {
                     let added = installed.add_instance(instance.id, &url, &owner, &members)?;
-                    KombiStack::with_hook(artifacts, &run, address, added).await?
+                    let hooked =
+                        KombiStack::with_hook(artifacts, &run, address, added, &gateway).await?;
+                    if options.portal { hooked.with_front_page()? } else { hooked }
                 }
                 WayIn::Superuser => {
                     let bare = KombiStack::bare(artifacts, &run, address, instance.id).await?;
@@ -161,12 +172,20 @@ impl Stack {
             // Where there are none, the backend's address is as good.
             (None, None) => backend.url().to_owned(),
         };
-        let ports = Ports::choose(options.gateway_port)?;
+        let portal = match options.portal {
+            false => None,
+            true => Some(Portal::start(issuer.url(), &pages(&instances)).await?),
+        };
         let routes = routes::render(
             &routes::template()?,
             &BTreeMap::from([
                 ("DECK_KOMBI_BACKEND_URL", backend.url().to_owned()),
                 ("DECK_KOMBI_EXCHANGE_URL", installed.url()),
+                // Without a portal, the backend's address is as good.
+                (
+                    "DECK_KOMBI_PORTAL_URL",
+                    portal.as_ref().map_or(backend.url(), Portal::url).to_owned(),
+                ),
                 ("DECK_KOMBI_ISSUER", issuer.url().to_owned()),
                 ("DECK_KOMBI_AUDIENCE", PROJECT.to_owned()),
                 ("DECK_KOMBI_ASSERTION_KEY", installed.signing_key().to_owned()),
@@ -209,12 +228,28 @@ impl Stack {
         };
         let gateway = Gateway::start(kind, artifacts, setup, &run).await?;
         let client = answer::client()?;
-        Ok(Self { gateway, exchange, providers, instances, issuer, _backend: backend, client, run })
+        Ok(Self {
+            gateway,
+            exchange,
+            providers,
+            instances,
+            issuer,
+            portal,
+            _backend: backend,
+            client,
+            run,
+        })
     }
 
     /// The exchange; an error in a stack without instances.
     pub fn exchange(&mut self) -> Result<&mut Exchange> {
         self.exchange.as_mut().context("this stack has no instances, so no exchange")
+    }
+
+    /// Where people sign in, if there is a portal.
+    #[must_use]
+    pub fn portal_url(&self) -> Option<String> {
+        self.portal.as_ref().map(|_| format!("{}{}", self.gateway.url(), portal::PATH))
     }
 
     /// A stack whose AI models can be called.
@@ -326,6 +361,12 @@ impl Drop for Stack {
             eprintln!("{}", self.logs());
         }
     }
+}
+
+/// Each instance with the page that a login may be handed to.
+fn pages(instances: &[KombiStack]) -> Vec<(String, String)> {
+    let page = |instance: &KombiStack| format!("{}{PAGE}", instance.url());
+    instances.iter().map(|instance| (instance.id().to_owned(), page(instance))).collect()
 }
 
 /// The value of the header `name` that the echo server received, if it was there once.

@@ -42,6 +42,7 @@ pub async fn run(options: Options) -> Result<()> {
             gateway_port: Some(GATEWAY_PORT),
             instances: &[HOMELAB],
             ai: Some(Accounting::Ledger),
+            portal: true,
             ..options
         };
         let mut stack = Stack::start(options).await?;
@@ -103,6 +104,8 @@ async fn announce(stack: &Stack) -> Result<()> {
     let instance = stack.instances.first().context("the homelab runs")?;
     println!("\nKombiSphere runs, on {}.\n", stack.gateway.kind());
     println!("  gateway      {gateway}");
+    let portal = stack.portal_url().context("there is a portal")?;
+    println!("  portal       {portal} (sign in as ada; the password is the name)");
     println!("  metrics      {}", stack.gateway.metrics_url());
     println!("  issuer       {}", stack.issuer.url());
     println!("  KombiStack   {} (the instance {})", instance.url(), instance.id());

@@ -85,9 +85,17 @@ fn instances_are_added_once_and_listed_without_their_keys() {
         listed,
         serde_json::json!([{
             "id": "lab", "url": "https://lab.example/pb", "allow_private": false, "owner": "o1",
-            "members": ["m1", "m2"], "access": "hook",
+            "members": ["m1", "m2"], "page": null, "access": "hook",
         }])
     );
+
+    let (exit, _, _) = instance("page --id lab --page https://lab.example/kombisphere/");
+    let (_, listed, _) = instance("list --json");
+    assert_eq!(exit, Some(0));
+    assert!(listed.contains(r#""page":"https://lab.example/kombisphere/""#), "{listed}");
+    let (exit, _, error) = instance("page --id lab --page http://lab.example/");
+    assert_eq!(exit, Some(1));
+    assert!(error.contains("--page: expected the URL of a page, https"), "{error}");
 
     let (_, rotated, _) = instance("rotate-key --id lab --json");
     let key = |said: &str| serde_json::from_str::<Value>(said).unwrap()["key"].clone();
