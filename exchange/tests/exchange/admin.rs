@@ -84,6 +84,7 @@ async fn an_admin_keeps_the_registry_as_the_command_line_does() {
     let exchange = Exchange::start().await;
     let addition = json!({
         "id": "lab", "url": "https://lab.example/pb", "owner": "o1", "members": ["m1"],
+        "page": "https://lab.example/kombisphere/",
         "reason": "ordered in ticket 7",
     });
     let (status, added) = said(exchange.post("/admin/instances", addition.clone()).await).await;
@@ -97,7 +98,7 @@ async fn an_admin_keeps_the_registry_as_the_command_line_does() {
         said(list).await.1,
         json!([{
             "id": "lab", "url": "https://lab.example/pb", "allow_private": false, "owner": "o1",
-            "members": ["m1"], "access": "hook",
+            "members": ["m1"], "page": "https://lab.example/kombisphere/", "access": "hook",
         }])
     );
     let why = json!({"reason": "the key was in a mail"});
