@@ -10,17 +10,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{
-    Method, Request, Response,
-    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
-};
+use hyper::{Method, Request, Response};
 use kombi_spec::code::Code;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
 use crate::{
-    assertion::{self, Verifier},
+    assertion::Verifier,
     audit::{Act, Actor, Record},
-    body::{self, BodyLimits, RequestBody},
+    body::{BodyLimits, RequestBody},
     connector::Connector,
     entrance::Entrance,
     instance::Unfit,
@@ -28,9 +25,8 @@ use crate::{
     revocations::News,
     role,
     route::Trace,
-    spent,
     store::Store,
-    time::UnixTime,
+    vouched,
 };
 
 use place::reason;
@@ -58,19 +54,10 @@ impl<C: Connector> Admin<C> {
         request: Request<impl RequestBody>,
         trace: &mut Trace,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let (head, body) = request.into_parts();
-        let body = body::read(body, self.limits).await?;
-        let jwt = assertion::presented(&head.headers)?;
-        let (method, path) = (head.method.as_str(), head.uri.path());
-        let admin = self.verifier.verify(jwt, method, path, UnixTime::now())?;
-        trace.request_id = Some(admin.jti.clone());
-        trace.subject = Some(admin.sub.clone());
+        let (verifier, store) = (&self.verifier, &self.store);
+        let (head, body, admin) =
+            vouched::of_a_person(verifier, store, request, self.limits, trace).await?;
         role::require(&admin, role::TOOLS)?;
-        let valid_until = self.verifier.valid_until(&admin);
-        let first = spent::spend(&self.store, &admin.jti, valid_until).await;
-        if !first.map_err(Refusal::internal)? {
-            return Err(Refusal::new(Code::AssertionReplayed, "an assertion is accepted once"));
-        }
         let act = Act::new(Actor::Person(admin.sub), admin.jti);
         match place {
             Place::Instances if head.method == Method::GET => self.list(&act).await,
@@ -110,13 +97,4 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
 /// A member of the body is not what it must be.
 fn unfit(member: &'static str) -> impl Fn(Unfit) -> Refusal {
     move |unfit| Refusal::new(Code::BodyMalformed, format!("{member}: {unfit}"))
-}
-
-fn answered(answer: &impl Serialize) -> Result<Response<Full<Bytes>>, Refusal> {
-    let body = serde_json::to_vec(answer).map_err(Refusal::internal)?;
-    let mut response = Response::new(Full::new(body.into()));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
 }

@@ -22,8 +22,9 @@ use crate::{
     instance::InstanceId,
     random,
     refusal::Refusal,
+    reply,
     route::Trace,
-    session::{self, Desk, Visitor},
+    session::{Desk, Visitor},
     time::UnixTime,
 };
 use codes::{Challenge, Grant, OneTimeCode, Redeemed};
@@ -38,9 +39,7 @@ impl<C: Connector> Desk<C> {
         request: Request<impl RequestBody>,
         trace: &mut Trace,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let (head, body) = request.into_parts();
-        let body = body::read(body, self.limits).await?;
-        let Visitor { person, request_id } = self.identify(&head, trace).await?;
+        let (Visitor { person, request_id }, body) = self.visitor(request, trace).await?;
         let (redirect_uri, challenge) = asked_for(&body)?;
         let instance = self.entrance.admit(id, &person.subject).await?;
         if instance.page.as_ref().map(ToString::to_string).as_deref() != Some(&redirect_uri) {
@@ -52,7 +51,7 @@ impl<C: Connector> Desk<C> {
         let act = Act::of_person(&grant.person.subject, request_id);
         let issued = codes::issue(&self.store, &self.entrance.audit, &code, grant, &act);
         issued.await.map_err(Refusal::internal)?;
-        session::json(&CodeAnswer { code: code.to_text(), expires_in: LIFETIME_S })
+        reply::json(&CodeAnswer { code: code.to_text(), expires_in: LIFETIME_S })
     }
 
     /// Opens a session for whoever holds a code and its verifier.
@@ -100,7 +99,7 @@ impl<C: Connector> Desk<C> {
         if again.await.map_err(Refusal::internal)? {
             self.news.tell();
         }
-        session::json(&entry.session)
+        reply::json(&entry.session)
     }
 }
 

@@ -12,10 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{
-    Request, Response,
-    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
-};
+use hyper::{Request, Response};
 use kombi_spec::{
     code::Code,
     introspection::{ACTIVE_CACHE_S, INACTIVE_CACHE_S, IntrospectionAnswer},
@@ -26,12 +23,13 @@ use tokio::time::Instant;
 use crate::{
     assertion::Verifier,
     body::{BodyLimits, RequestBody},
-    gate_call,
     metrics::Metrics,
     outbound::Outbound,
     refusal::Refusal,
+    reply,
     route::Trace,
     time::UnixTime,
+    vouched,
 };
 
 use answer::Answer;
@@ -95,7 +93,7 @@ impl Introspection {
         request: Request<impl RequestBody>,
         trace: &mut Trace,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let body = gate_call::read(&self.verifier, request, self.body, trace).await?;
+        let body = vouched::of_the_gate(&self.verifier, request, self.body, trace).await?;
         let Question { issuer, token } = Question::parse(&body)?;
         let issuer = self.issuer_called(&issuer)?;
         let judgement = self.judge(issuer, &token).await;
@@ -160,12 +158,7 @@ fn answered(judgement: &Judgement, now: Instant) -> Result<Response<Full<Bytes>>
     };
     let cache_for_s = judgement.until.saturating_duration_since(now).as_secs();
     let answer = IntrospectionAnswer { active: claims.is_some(), claims, cache_for_s };
-    let body = serde_json::to_vec(&answer).map_err(Refusal::internal)?;
-    let mut response = Response::new(Full::new(body.into()));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    reply::json(&answer)
 }
 
 impl From<&AskError> for Refusal {

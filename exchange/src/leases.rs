@@ -15,10 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{
-    Request, Response,
-    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
-};
+use hyper::{Request, Response};
 use kombi_spec::{
     code::Code,
     lease::{Holding, LeaseAnswer, LeaseReport, MAX_REPORT_BYTES, Share},
@@ -27,10 +24,11 @@ use kombi_spec::{
 use crate::{
     assertion::Verifier,
     body::{BodyLimits, RequestBody},
-    gate_call,
     metrics::Metrics,
     refusal::Refusal,
+    reply,
     route::Trace,
+    vouched,
 };
 
 use quota::{Moment, Quota};
@@ -75,11 +73,11 @@ impl Leases {
         trace: &mut Trace,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         // A report that comes twice changes nothing the second time.
-        let body = gate_call::read(&self.verifier, request, self.body, trace).await?;
+        let body = vouched::of_the_gate(&self.verifier, request, self.body, trace).await?;
         let report = report::parse(&body)?;
         let settled = self.settle(&report).await;
         self.tell(&report, &settled);
-        answered(&settled.map_err(Refusal::from)?)
+        reply::json(&settled.map_err(Refusal::from)?)
     }
 
     /// Enters the report into the quotas that it is about. Those for which the store has no room
@@ -161,15 +159,6 @@ impl Leases {
 
 fn name(holding: &Holding) -> String {
     format!("{}:{}", holding.rule, holding.key)
-}
-
-fn answered(answer: &LeaseAnswer) -> Result<Response<Full<Bytes>>, Refusal> {
-    let body = serde_json::to_vec(answer).map_err(Refusal::internal)?;
-    let mut response = Response::new(Full::new(body.into()));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
 }
 
 impl From<StoreError> for Refusal {

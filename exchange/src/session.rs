@@ -5,27 +5,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{
-    Request, Response,
-    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
-    http::request::Parts,
-};
+use hyper::{Request, Response};
 use kombi_spec::{assertion::Assertion, code::Code};
-use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::{
-    assertion::{self, Verifier},
-    body::{self, BodyLimits, RequestBody},
+    assertion::Verifier,
+    body::{BodyLimits, RequestBody},
     connector::{Connector, Person},
     entrance::Entrance,
     instance::{InstanceId, Subject},
     refusal::Refusal,
+    reply,
     revocations::News,
     route::Trace,
-    spent,
     store::Store,
-    time::UnixTime,
+    vouched,
 };
 
 /// The desk where people ask to enter an instance.
@@ -58,44 +53,25 @@ impl<C: Connector> Desk<C> {
         request: Request<impl RequestBody>,
         trace: &mut Trace,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let (head, body) = request.into_parts();
-        body::read(body, self.limits).await?;
+        let (Visitor { person, request_id }, _) = self.visitor(request, trace).await?;
         let deadline = Instant::now() + self.entrance.patience;
-        let Visitor { person, request_id } = self.identify(&head, trace).await?;
         let instance = self.entrance.admit(id, &person.subject).await?;
         let entry = self.entrance.enter(&instance, &person, &request_id, deadline).await?;
         trace.origin = entry.origin;
-        json(&entry.session)
+        reply::json(&entry.session)
     }
 
-    /// Who sent a request with this head. Its assertion is spent.
-    pub(crate) async fn identify(
+    /// Who sent `request`, and its body.
+    pub(crate) async fn visitor(
         &self,
-        head: &Parts,
+        request: Request<impl RequestBody>,
         trace: &mut Trace,
-    ) -> Result<Visitor, Refusal> {
-        let jwt = assertion::presented(&head.headers)?;
-        // The assertion does not cover the query, so nothing here may ever read it.
-        let (method, path) = (head.method.as_str(), head.uri.path());
-        let assertion = self.verifier.verify(jwt, method, path, UnixTime::now())?;
-        let request_id = assertion.jti.clone();
-        trace.request_id = Some(request_id.clone());
-        let subject = subject_of(&assertion)?;
-        trace.subject = Some(subject.to_string());
-        self.spend(&assertion).await?;
-        Ok(Visitor { person: Person::new(subject, assertion), request_id })
-    }
-
-    /// Spends the assertion. Whatever happens from here on, it is not accepted again.
-    async fn spend(&self, assertion: &Assertion) -> Result<(), Refusal> {
-        let valid_until = self.verifier.valid_until(assertion);
-        match spent::spend(&self.store, &assertion.jti, valid_until).await {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                Err(Refusal::new(Code::AssertionReplayed, "an assertion is accepted once"))
-            }
-            Err(error) => Err(Refusal::internal(error)),
-        }
+    ) -> Result<(Visitor, Bytes), Refusal> {
+        let (verifier, store) = (&self.verifier, &self.store);
+        let (_, body, assertion) =
+            vouched::of_a_person(verifier, store, request, self.limits, trace).await?;
+        let (subject, request_id) = (subject_of(&assertion)?, assertion.jti.clone());
+        Ok((Visitor { person: Person::new(subject, assertion), request_id }, body))
     }
 }
 
@@ -104,14 +80,4 @@ fn subject_of(assertion: &Assertion) -> Result<Subject, Refusal> {
         let detail = "the assertion's sub is not a person's id";
         Refusal::new(Code::AssertionInvalid, detail).because(unfit)
     })
-}
-
-/// An answer that nobody may keep.
-pub(crate) fn json(answer: &impl Serialize) -> Result<Response<Full<Bytes>>, Refusal> {
-    let body = serde_json::to_vec(answer).map_err(Refusal::internal)?;
-    let mut response = Response::new(Full::new(body.into()));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
 }

@@ -28,10 +28,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{
-    Request, Response,
-    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
-};
+use hyper::{Request, Response};
 use kombi_spec::{
     code::Code,
     usage::{
@@ -42,19 +39,19 @@ use kombi_spec::{
         },
     },
 };
-use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
     assertion::Verifier,
     audit::Audit,
     body::{BodyLimits, RequestBody},
-    gate_call,
     metrics::Metrics,
     refusal::Refusal,
+    reply,
     route::Trace,
     store::Store,
     time::UnixTime,
+    vouched,
 };
 
 use ledger::Ledger;
@@ -111,7 +108,7 @@ impl Usage {
         })?;
         let reservation = format!("{}.{}", wanted.id.request_id, wanted.id.attempt);
         let reserved = ledger.reserve(wanted, UnixTime::now()).await.map_err(Refusal::internal)?;
-        answered(&Reservation {
+        reply::json(&Reservation {
             reservation,
             authorization,
             settle_within_s: ledger.longest_call.as_secs(),
@@ -143,7 +140,7 @@ impl Usage {
         let outcome = |read: &Option<Settling>| read.as_ref().and_then(|_| settled.next());
         let outcomes =
             read.iter().map(outcome).map(|outcome| outcome.unwrap_or(Outcome::Malformed));
-        answered(&SettleAnswer { outcomes: outcomes.collect() })
+        reply::json(&SettleAnswer { outcomes: outcomes.collect() })
     }
 
     /// Closes what nobody settled, and fills the outbox.
@@ -192,7 +189,7 @@ impl Usage {
         trace: &mut Trace,
     ) -> Result<Bytes, Refusal> {
         let limits = BodyLimits { bytes, ..self.body };
-        gate_call::read(&self.verifier, request, limits, trace).await
+        vouched::of_the_gate(&self.verifier, request, limits, trace).await
     }
 }
 
@@ -215,17 +212,4 @@ fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
         let detail = format!("the body is not what is asked for here, from {place} on");
         Refusal::new(Code::BodyMalformed, detail)
     })
-}
-
-fn answered(answer: &impl Serialize) -> Result<Response<Full<Bytes>>, Refusal> {
-    let body = serde_json::to_vec(answer).map_err(Refusal::internal)?;
-    Ok(response(body, "application/json"))
-}
-
-fn response(body: impl Into<Bytes>, media_type: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }

@@ -20,6 +20,7 @@ pub mod issuer;
 pub mod kombistack;
 pub mod ledger;
 pub mod limits;
+mod listening;
 pub mod log;
 pub mod metrics;
 pub mod nodes;

@@ -1,6 +1,6 @@
 //! A portal as KombiSphere has one: the pages of `tests/portal`, served behind the gateway.
 
-use std::{convert::Infallible, fs, net::Ipv4Addr, sync::Arc};
+use std::{fs, sync::Arc};
 
 use anyhow::{Context, Result};
 use http_body_util::Full;
@@ -8,15 +8,13 @@ use hyper::{
     Request, Response,
     body::{Bytes, Incoming},
     header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY},
-    service::service_fn,
 };
-use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tokio::{net::TcpListener, task::AbortHandle};
 
 use crate::{
     artifacts::{self, Node},
     issuer::PROJECT,
+    listening::Listening,
 };
 
 /// Its path at the gateway.
@@ -26,10 +24,7 @@ pub const PATH: &str = "/portal/";
 pub const SOURCE: &str = "tests/portal";
 
 /// A running portal. Dropped, it stops accepting.
-pub struct Portal {
-    url: String,
-    accepting: AbortHandle,
-}
+pub struct Portal(Listening);
 
 /// What it serves.
 struct Pages {
@@ -41,24 +36,16 @@ impl Portal {
     /// Starts it on a free port, for the people of `issuer` and instances, each with its page.
     pub async fn start(issuer: &str, instances: &[(String, String)]) -> Result<Self> {
         let pages = Arc::new(Pages::new(issuer, instances)?);
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .context("cannot listen on 127.0.0.1")?;
-        let url = format!("http://{}", listener.local_addr()?);
-        let accepting = tokio::spawn(accept(listener, pages)).abort_handle();
-        Ok(Self { url, accepting })
+        let answer = move |request: Request<Incoming>| {
+            std::future::ready(pages.answer(request.uri().path()))
+        };
+        Listening::start(answer).await.map(Self)
     }
 
     /// Where it listens; people go through the gateway.
     #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-}
-
-impl Drop for Portal {
-    fn drop(&mut self) {
-        self.accepting.abort();
+    pub fn url(&self) -> String {
+        self.0.url()
     }
 }
 
@@ -108,19 +95,5 @@ impl Pages {
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
-    }
-}
-
-async fn accept(listener: TcpListener, pages: Arc<Pages>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        let pages = Arc::clone(&pages);
-        let answer = move |request: Request<Incoming>| {
-            let response = pages.answer(request.uri().path());
-            async move { Ok::<_, Infallible>(response) }
-        };
-        tokio::spawn(
-            hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service_fn(answer)),
-        );
     }
 }

@@ -30,6 +30,8 @@ fn tests_below(folder: &Path, names: &mut BTreeSet<String>) {
 fn tests_in(source: &str) -> Vec<String> {
     let lists = source.split("trials![").skip(1).filter_map(|rest| rest.split_once(']'));
     let listed = lists.flat_map(|(list, _)| list.split(',')).map(|name| name.trim().to_owned());
+    let named = source.split("Trial::test(\"").skip(1);
+    let trials = named.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned()));
     let after_attribute = source.split("#[test]").skip(1);
     let after_attribute = after_attribute.chain(source.split("#[tokio::test").skip(1));
     after_attribute
@@ -39,6 +41,7 @@ fn tests_in(source: &str) -> Vec<String> {
             Some(name.to_owned())
         })
         .chain(listed)
+        .chain(trials)
         .collect()
 }
 

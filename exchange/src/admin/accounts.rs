@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Admin, answered, instances::Why, parse, reason};
+use super::{Admin, instances::Why, parse, reason};
 use crate::{
     audit::{Act, Action},
     connector::Connector,
@@ -19,7 +19,7 @@ use crate::{
     instance::{InstanceId, Subject},
     links,
     refusal::Refusal,
-    registration, revocations,
+    registration, reply, revocations,
     store::StoreError,
     time::UnixTime,
 };
@@ -59,7 +59,7 @@ impl<C: Connector> Admin<C> {
         };
         self.store.write(remember).await.map_err(Refusal::internal)?;
         self.entrance.flags.tell();
-        answered(&done)
+        reply::json(&done)
     }
 
     /// Says that `subject` is no user of the instance.
@@ -82,7 +82,7 @@ impl<C: Connector> Admin<C> {
             audit.record(connection, &did, now)
         };
         self.store.write(forget).await.map_err(Refusal::internal)?;
-        answered(&done)
+        reply::json(&done)
     }
 
     /// Has the sessions of `subject` ended wherever there may be one. It is answered as soon as
@@ -105,7 +105,7 @@ impl<C: Connector> Admin<C> {
         };
         let instances = self.store.write(end).await.map_err(Refusal::internal)?;
         self.news.tell();
-        let mut response = answered(&json!({"instances": instances}))?;
+        let mut response = reply::json(&json!({"instances": instances}))?;
         *response.status_mut() = StatusCode::ACCEPTED;
         Ok(response)
     }

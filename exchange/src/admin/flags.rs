@@ -10,14 +10,14 @@ use kombi_spec::{
 use rusqlite::Connection;
 use serde::Deserialize;
 
-use super::{Admin, answered, parse, reason};
+use super::{Admin, parse, reason};
 use crate::{
     audit::{Act, Action},
     connector::Connector,
     flags::{self, Refused, Standing},
     instance::{InstanceId, Subject},
     refusal::Refusal,
-    registration,
+    registration, reply,
     store::StoreError,
     time::UnixTime,
 };
@@ -82,7 +82,7 @@ impl<C: Connector> Admin<C> {
 
 fn told(standing: Option<Standing>) -> Result<Response<Full<Bytes>>, Refusal> {
     let nothing = || Refusal::new(Code::NotFound, "no flags were set for this person there");
-    answered(&standing.ok_or_else(nothing)?)
+    reply::json(&standing.ok_or_else(nothing)?)
 }
 
 fn check(version: u64, flags: &Flags) -> Result<(), Refusal> {

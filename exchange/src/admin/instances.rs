@@ -8,7 +8,7 @@ use http_body_util::Full;
 use hyper::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, answered, parse, place::Deed, reason, unfit};
+use super::{Admin, parse, place::Deed, reason, unfit};
 use crate::{
     access::{Access, HookKey, Superuser},
     address::Reach,
@@ -18,6 +18,7 @@ use crate::{
     refusal::Refusal,
     registration::{self, RegistrationError},
     registry::{self, NewInstance, RegistryError},
+    reply,
     time::UnixTime,
 };
 use kombi_spec::code::Code;
@@ -66,7 +67,7 @@ impl<C: Connector> Admin<C> {
     pub(super) async fn list(&self, act: &Act) -> Result<Response<Full<Bytes>>, Refusal> {
         let listed = registry::list(&self.store).await.map_err(Refusal::from)?;
         self.written(act.did(Action::InstanceList)).await?;
-        answered(&listed)
+        reply::json(&listed)
     }
 
     pub(super) async fn add(
@@ -108,7 +109,7 @@ impl<C: Connector> Admin<C> {
                 let wrong = findings.iter().find(|finding| !finding.ok);
                 let detail = wrong.map_or("as it should be", |wrong| wrong.look.as_str());
                 self.written(act.did(Action::InstanceCheck).at(id).with(detail)).await?;
-                answered(&findings)
+                reply::json(&findings)
             }
             Deed::RotateKey => {
                 let replacement: Replacement = parse(body)?;
@@ -121,7 +122,7 @@ impl<C: Connector> Admin<C> {
                 let why: Why = parse(body)?;
                 let act = act.because(reason(why.reason)?);
                 registry.remove(id, &act, UnixTime::now()).await?;
-                answered(&serde_json::json!({"id": id.as_str()}))
+                reply::json(&serde_json::json!({"id": id.as_str()}))
             }
         }
     }
@@ -150,7 +151,7 @@ fn opened(id: &InstanceId, access: &Access) -> Result<Response<Full<Bytes>>, Ref
         Access::Hook(key) => Some(key.to_text()),
         Access::Superuser(_) => None,
     };
-    answered(&Opened { id: id.as_str(), access: access.kind(), key })
+    reply::json(&Opened { id: id.as_str(), access: access.kind(), key })
 }
 
 impl From<RegistryError> for Refusal {

@@ -19,21 +19,19 @@ use tokio::time::timeout;
 use url::form_urlencoded;
 
 use super::{
-    Usage, answered,
+    Usage,
     report::{Question, csv, page},
-    response,
 };
 use crate::{
-    assertion,
     audit::{Act, Action, Actor},
-    body::{self, RequestBody},
+    body::RequestBody,
     random,
     refusal::Refusal,
-    role,
+    reply, role,
     route::Trace,
-    spent,
     store::StoreError,
     time::UnixTime,
+    vouched,
 };
 
 /// How long a report may take. The database goes on with it, but nobody waits.
@@ -77,7 +75,7 @@ impl Usage {
         let report = self.report(question.of(&asker.sub)).await?;
         match form {
             Form::Csv => Ok(spreadsheet(&report)),
-            Form::Json | Form::Page => answered(&report),
+            Form::Json | Form::Page => reply::json(&report),
         }
         .map(varying)
     }
@@ -96,7 +94,7 @@ impl Usage {
         let written = self.audit.write(&self.ledger()?.store, read).await;
         written.map_err(Refusal::internal)?;
         match form {
-            Form::Json => answered(&self.report(question).await?),
+            Form::Json => reply::json(&self.report(question).await?),
             Form::Csv => Ok(spreadsheet(&self.report(question).await?)),
             Form::Page => self.page(&question).await,
         }
@@ -110,7 +108,7 @@ impl Usage {
         }
         let nonce = random::request_id();
         let mut response =
-            response(page::write(question, &reports, &nonce), "text/html; charset=utf-8");
+            reply::of(page::write(question, &reports, &nonce), "text/html; charset=utf-8");
         let policy = HeaderValue::try_from(page::policy(&nonce)).map_err(Refusal::internal)?;
         let headers = response.headers_mut();
         headers.insert(CONTENT_SECURITY_POLICY, policy);
@@ -136,18 +134,10 @@ impl Usage {
         request: Request<impl RequestBody>,
         trace: &mut Trace,
     ) -> Result<(Assertion, Question, Form), Refusal> {
-        let (head, body) = request.into_parts();
-        body::read(body, self.body).await?;
-        let jwt = assertion::presented(&head.headers)?;
         let now = UnixTime::now();
-        let asker = self.verifier.verify(jwt, head.method.as_str(), head.uri.path(), now)?;
-        trace.request_id = Some(asker.jti.clone());
-        trace.subject = Some(asker.sub.clone());
-        let store = &self.ledger()?.store;
-        let spent = spent::spend(store, &asker.jti, self.verifier.valid_until(&asker)).await;
-        if !spent.map_err(Refusal::internal)? {
-            return Err(Refusal::new(Code::AssertionReplayed, "the assertion was used before"));
-        }
+        let (verifier, store) = (&self.verifier, &self.ledger()?.store);
+        let (head, _, asker) =
+            vouched::of_a_person(verifier, store, request, self.body, trace).await?;
         let query = head.uri.query().unwrap_or_default().as_bytes();
         let pairs: Vec<_> = form_urlencoded::parse(query).collect();
         let pairs = pairs.iter().map(|(name, value)| (&**name, &**value));
@@ -156,7 +146,7 @@ impl Usage {
 }
 
 fn spreadsheet(report: &Report) -> Response<Full<Bytes>> {
-    response(csv::write(report), "text/csv; charset=utf-8")
+    reply::of(csv::write(report), "text/csv; charset=utf-8")
 }
 
 fn varying(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {

@@ -4,25 +4,22 @@
 use std::{
     collections::BTreeMap,
     convert::Infallible,
-    net::Ipv4Addr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use futures_util::stream;
 use http_body_util::{BodyExt, Collected, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     Request, Response, StatusCode,
     body::{Bytes, Frame, Incoming},
     header::HeaderValue,
-    service::service_fn,
 };
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::AbortHandle};
 
 use super::{Kind, story};
+use crate::listening::Listening;
 
 /// Between two tokens of a stream that its client is going to leave.
 const PACE: Duration = Duration::from_millis(3);
@@ -51,24 +48,21 @@ pub type Book = BTreeMap<usize, Served>;
 
 /// The running provider. Dropped, it stops accepting.
 pub(super) struct Provider {
-    port: u16,
+    listening: Listening,
     book: Arc<Mutex<Book>>,
-    accepting: AbortHandle,
 }
 
 impl Provider {
     pub(super) async fn start() -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .context("cannot listen on 127.0.0.1")?;
-        let port = listener.local_addr()?.port();
         let book = Arc::<Mutex<Book>>::default();
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&book))).abort_handle();
-        Ok(Self { port, book, accepting })
+        let served = Arc::clone(&book);
+        let listening =
+            Listening::start(move |request| serve(request, Arc::clone(&served))).await?;
+        Ok(Self { listening, book })
     }
 
     pub(super) fn port(&self) -> u16 {
-        self.port
+        self.listening.port()
     }
 
     pub(super) fn book(&self) -> Book {
@@ -76,34 +70,14 @@ impl Provider {
     }
 }
 
-impl Drop for Provider {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-async fn accept(listener: TcpListener, book: Arc<Mutex<Book>>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        let book = Arc::clone(&book);
-        let serve = service_fn(move |request| serve(request, Arc::clone(&book)));
-        tokio::spawn(
-            hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), serve),
-        );
-    }
-}
-
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
-async fn serve(request: Request<Incoming>, book: Arc<Mutex<Book>>) -> Result<Answer, Infallible> {
+async fn serve(request: Request<Incoming>, book: Arc<Mutex<Book>>) -> Answer {
     let body = request.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let number = body["model"].as_str().and_then(|model| model.strip_prefix("gpt-")?.parse().ok());
     let Some(number) = number else {
-        return Ok(document(
-            StatusCode::NOT_FOUND,
-            &json!({"error": {"message": "no such model"}}),
-        ));
+        return document(StatusCode::NOT_FOUND, &json!({"error": {"message": "no such model"}}));
     };
     let kind = Kind::of(number);
     let entry = Entry { book, number };
@@ -113,7 +87,7 @@ async fn serve(request: Request<Incoming>, book: Arc<Mutex<Book>>) -> Result<Ans
         entry.note(|served| served.told = true);
         let error =
             json!({"error": {"message": "the model is overloaded", "type": "server_error"}});
-        return Ok(document(StatusCode::SERVICE_UNAVAILABLE, &error));
+        return document(StatusCode::SERVICE_UNAVAILABLE, &error);
     }
     let output = if kind == Kind::Left { LONG } else { 10 + number % 40 };
     entry.note(|served| served.input = input);
@@ -124,10 +98,10 @@ async fn serve(request: Request<Incoming>, book: Arc<Mutex<Book>>) -> Result<Ans
             "choices": [{"index": 0, "finish_reason": "stop",
                          "message": {"role": "assistant", "content": content}}],
             "usage": usage(input, output)});
-        return Ok(document(StatusCode::OK, &answer));
+        return document(StatusCode::OK, &answer);
     }
     let reports = body["stream_options"]["include_usage"] == true;
-    Ok(events(entry, kind, input, output, reports))
+    events(entry, kind, input, output, reports)
 }
 
 /// A call's place in the book.

@@ -1,20 +1,20 @@
 //! A provider that answers at once: one document, or a stream of a few events. It must not be what
 //! is measured.
 
-use std::{convert::Infallible, net::Ipv4Addr};
+use std::convert::Infallible;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use futures_util::{StreamExt, stream};
 use http_body_util::{BodyExt, Collected, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     Request, Response,
     body::{Bytes, Frame, Incoming},
     header::HeaderValue,
-    service::service_fn,
 };
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
+use tokio::sync::watch;
+
+use crate::listening::Listening;
 
 /// The model whose streams stop after their first event until [`Provider::go_on`].
 pub(super) const HELD: &str = "gpt-held";
@@ -26,24 +26,19 @@ const EVENTS: usize = 8;
 
 /// The running provider. Dropped, it stops accepting.
 pub(super) struct Provider {
-    port: u16,
+    listening: Listening,
     goes_on: watch::Sender<bool>,
-    accepting: AbortHandle,
 }
 
 impl Provider {
     pub(super) async fn start() -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .context("cannot listen on 127.0.0.1")?;
-        let port = listener.local_addr()?.port();
         let (goes_on, held) = watch::channel(false);
-        let accepting = tokio::spawn(accept(listener, held)).abort_handle();
-        Ok(Self { port, goes_on, accepting })
+        let listening = Listening::start(move |request| serve(request, held.clone())).await?;
+        Ok(Self { listening, goes_on })
     }
 
     pub(super) fn port(&self) -> u16 {
-        self.port
+        self.listening.port()
     }
 
     /// Lets held streams go on to their end.
@@ -52,31 +47,9 @@ impl Provider {
     }
 }
 
-impl Drop for Provider {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-async fn accept(listener: TcpListener, held: watch::Receiver<bool>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        // An answer in two parts is not to wait for the acknowledgement of the first.
-        let _ = stream.set_nodelay(true);
-        let held = held.clone();
-        let serve = service_fn(move |request| serve(request, held.clone()));
-        tokio::spawn(
-            hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), serve),
-        );
-    }
-}
-
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
-async fn serve(
-    request: Request<Incoming>,
-    held: watch::Receiver<bool>,
-) -> Result<Answer, Infallible> {
+async fn serve(request: Request<Incoming>, held: watch::Receiver<bool>) -> Answer {
     let body = request.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let usage = json!({"prompt_tokens": 9, "completion_tokens": EVENTS, "total_tokens": 17});
@@ -85,7 +58,7 @@ async fn serve(
             "choices": [{"index": 0, "finish_reason": "stop",
                          "message": {"role": "assistant", "content": "word ".repeat(EVENTS)}}]});
         let body = Full::from(answer.to_string()).boxed_unsync();
-        return Ok(response(body, "application/json"));
+        return response(body, "application/json");
     }
     let chunk = |choices: Value| json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": choices});
     let word = chunk(json!([{"index": 0, "delta": {"content": "word "}, "finish_reason": null}]));
@@ -110,7 +83,7 @@ async fn serve(
             Ok::<_, Infallible>(Frame::data(Bytes::from(event)))
         }
     });
-    Ok(response(StreamBody::new(body).boxed_unsync(), "text/event-stream"))
+    response(StreamBody::new(body).boxed_unsync(), "text/event-stream")
 }
 
 fn response(body: UnsyncBoxBody<Bytes, Infallible>, media_type: &'static str) -> Answer {
