@@ -136,12 +136,15 @@ impl Connector for Doors {
         request_id: &str,
         deadline: Instant,
     ) -> Result<Entry, ConnectorError> {
-        match &instance.access {
-            Access::Hook(key) => self.hook.enter(instance, key, person, request_id, deadline).await,
-            Access::Superuser(superuser) => {
-                self.superuser.enter(instance, superuser, person, deadline).await
+        by(deadline, async {
+            match &instance.access {
+                Access::Hook(key) => self.hook.enter(instance, key, person, request_id).await,
+                Access::Superuser(superuser) => {
+                    self.superuser.enter(instance, superuser, person).await
+                }
             }
-        }
+        })
+        .await
     }
 
     async fn end_sessions(
@@ -151,7 +154,7 @@ impl Connector for Doors {
         request_id: &str,
         deadline: Instant,
     ) -> Result<bool, ConnectorError> {
-        let ended = async {
+        by(deadline, async {
             match &instance.access {
                 Access::Hook(key) => {
                     self.hook.end_sessions(instance, key, subject, request_id).await
@@ -160,8 +163,8 @@ impl Connector for Doors {
                     self.superuser.end_sessions(instance, superuser, subject).await
                 }
             }
-        };
-        timeout_at(deadline, ended).await.map_err(|_| ConnectorError::Late)?
+        })
+        .await
     }
 
     async fn carry_out(
@@ -172,7 +175,7 @@ impl Connector for Doors {
         request_id: &str,
         deadline: Instant,
     ) -> Result<Done, ConnectorError> {
-        let done = async {
+        by(deadline, async {
             match &instance.access {
                 Access::Hook(key) => {
                     self.hook.carry_out(instance, key, subject, order, request_id).await
@@ -181,8 +184,8 @@ impl Connector for Doors {
                     self.superuser.carry_out(instance, superuser, subject, order).await
                 }
             }
-        };
-        timeout_at(deadline, done).await.map_err(|_| ConnectorError::Late)?
+        })
+        .await
     }
 
     async fn check(
@@ -209,10 +212,16 @@ impl Connector for Doors {
         superuser: &Superuser,
         deadline: Instant,
     ) -> Result<Prepared, ConnectorError> {
-        timeout_at(deadline, self.superuser.prepare(url, superuser))
-            .await
-            .map_err(|_| ConnectorError::Late)?
+        by(deadline, self.superuser.prepare(url, superuser)).await
     }
+}
+
+/// What `asked` comes to, if that is known by `deadline`.
+async fn by<T>(
+    deadline: Instant,
+    asked: impl Future<Output = Result<T, ConnectorError>>,
+) -> Result<T, ConnectorError> {
+    timeout_at(deadline, asked).await.map_err(|_| ConnectorError::Late)?
 }
 
 /// Why there is no session.

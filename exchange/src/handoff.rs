@@ -42,7 +42,7 @@ impl<C: Connector> Desk<C> {
         let (Visitor { person, request_id }, body) = self.visitor(request, trace).await?;
         let (redirect_uri, challenge) = asked_for(&body)?;
         let instance = self.entrance.admit(id, &person.subject).await?;
-        if instance.page.as_ref().map(ToString::to_string).as_deref() != Some(&redirect_uri) {
+        if !instance.has_page(&redirect_uri) {
             let detail = "the redirect_uri is not the page that the instance is registered with";
             return Err(Refusal::new(Code::RedirectRefused, detail));
         }
@@ -90,7 +90,7 @@ impl<C: Connector> Desk<C> {
         }
         // Who may enter, and which page is the instance's, may have changed since.
         let instance = self.entrance.admit(&instance, &person.subject).await?;
-        if instance.page.as_ref().map(ToString::to_string) != Some(redirect_uri) {
+        if !instance.has_page(&redirect_uri) {
             return Err(invalid("its page is not the instance's any more"));
         }
         let entry = self.entrance.enter(&instance, &person, &request_id, deadline).await?;

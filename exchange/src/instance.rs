@@ -32,6 +32,12 @@ impl Instance {
     pub fn admits(&self, subject: &Subject) -> bool {
         self.owner == *subject || self.members.contains(subject)
     }
+
+    /// Whether a login may be handed to the page `redirect_uri`; compared to the letter.
+    #[must_use]
+    pub fn has_page(&self, redirect_uri: &str) -> bool {
+        self.page.as_ref().is_some_and(|page| page.0.as_str() == redirect_uri)
+    }
 }
 
 /// An instance's id: 1 to 63 of `a-z`, `0-9` and `-`.

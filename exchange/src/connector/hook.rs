@@ -11,9 +11,8 @@ use kombi_spec::{
     },
 };
 use reqwest::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
-use tokio::time::{Instant, timeout_at};
 
 use super::{
     ConnectorError, Entry, Person,
@@ -60,12 +59,9 @@ impl Hook {
         key: &HookKey,
         person: &Person,
         request_id: &str,
-        deadline: Instant,
     ) -> Result<Entry, ConnectorError> {
         let body = signed(key, &session_request(instance, person, request_id, UnixTime::now()))?;
-        let (status, answer) = timeout_at(deadline, self.call(instance, HOOK_PATH, body))
-            .await
-            .map_err(|_| ConnectorError::Late)??;
+        let (status, answer) = self.call(instance, HOOK_PATH, body).await?;
         if status == StatusCode::OK { entry(&answer) } else { Err(refusal(status, &answer)) }
     }
 
@@ -78,30 +74,21 @@ impl Hook {
         request_id: &str,
     ) -> Result<bool, ConnectorError> {
         let now = UnixTime::now();
-        let body = signed(
-            key,
-            &EndRequest {
-                iss: REQUEST_ISSUER.to_owned(),
-                aud: end_audience(instance.id.as_str()),
-                iat: now.as_secs(),
-                exp: now.as_secs().saturating_add(REQUEST_LIFETIME_S),
-                jti: request_id.to_owned(),
-                sub: subject.to_string(),
-            },
-        )?;
+        let request = EndRequest {
+            iss: REQUEST_ISSUER.to_owned(),
+            aud: end_audience(instance.id.as_str()),
+            iat: now.as_secs(),
+            exp: now.as_secs().saturating_add(REQUEST_LIFETIME_S),
+            jti: request_id.to_owned(),
+            sub: subject.to_string(),
+        };
+        let body = signed(key, &request)?;
         let (status, answer) = self.call(instance, END_PATH, body).await?;
-        match (status, serde_json::from_slice(&answer)) {
-            (StatusCode::OK, Ok(Ended { ended })) => Ok(ended),
-            (StatusCode::OK, Err(_)) => {
-                let problem = "its answer does not say whether sessions were ended";
-                Err(ConnectorError::Misbehaved(problem.to_owned()))
-            }
-            (status, _) => Err(refusal(status, &answer)),
-        }
+        let Ended { ended } =
+            said(status, &answer, "its answer does not say whether sessions were ended")?;
+        Ok(ended)
     }
-}
 
-impl Hook {
     /// Asks the hook of `instance`, which `key` opens, to carry `order` out.
     pub(super) async fn carry_out(
         &self,
@@ -113,14 +100,7 @@ impl Hook {
     ) -> Result<Done, ConnectorError> {
         let request = account_request(instance, subject.as_str(), order, request_id);
         let (status, answer) = self.call(instance, ACCOUNT_PATH, signed(key, &request)?).await?;
-        match (status, serde_json::from_slice(&answer)) {
-            (StatusCode::OK, Ok(done)) => Ok(done),
-            (StatusCode::OK, Err(_)) => {
-                let problem = "its answer does not say what was done";
-                Err(ConnectorError::Misbehaved(problem.to_owned()))
-            }
-            (status, _) => Err(refusal(status, &answer)),
-        }
+        said(status, &answer, "its answer does not say what was done")
     }
 
     /// Asks the hook of `instance` whether everything is in place.
@@ -140,6 +120,18 @@ impl Hook {
             Ok((status, answer)) => wrong(status, &answer),
         })
     }
+}
+
+/// What the hook says to what it was told to do; `otherwise` is what is wrong with anything else.
+fn said<T: DeserializeOwned>(
+    status: StatusCode,
+    answer: &[u8],
+    otherwise: &str,
+) -> Result<T, ConnectorError> {
+    if status != StatusCode::OK {
+        return Err(refusal(status, answer));
+    }
+    serde_json::from_slice(answer).map_err(|_| ConnectorError::Misbehaved(otherwise.to_owned()))
 }
 
 fn account_request<What>(

@@ -22,10 +22,7 @@ use kombi_spec::{
     account::{Done, Order},
     session::HookRefusal,
 };
-use tokio::{
-    sync::Mutex as Turn,
-    time::{Instant, timeout_at},
-};
+use tokio::{sync::Mutex as Turn, time::Instant};
 
 use super::{
     ConnectorError, Entry, Person,
@@ -52,19 +49,6 @@ pub(super) struct AsSuperuser {
 impl AsSuperuser {
     pub(super) fn new(outbound: Outbound) -> Self {
         Self { outbound, passes: Passes::default(), turns: Mutex::default() }
-    }
-
-    /// Asks `instance`, whose superuser is `superuser`, for a session.
-    pub(super) async fn enter(
-        &self,
-        instance: &Instance,
-        superuser: &Superuser,
-        person: &Person,
-        deadline: Instant,
-    ) -> Result<Entry, ConnectorError> {
-        timeout_at(deadline, self.sign_in(instance, superuser, person))
-            .await
-            .map_err(|_| ConnectorError::Late)?
     }
 
     /// Ends every session of `subject` in `instance`; whether there is such a user.
@@ -138,7 +122,8 @@ impl AsSuperuser {
         prepare::prepare(Api { client: self.outbound.client(url.reach()), url }, superuser).await
     }
 
-    async fn sign_in(
+    /// Asks `instance`, whose superuser is `superuser`, for a session.
+    pub(super) async fn enter(
         &self,
         instance: &Instance,
         superuser: &Superuser,

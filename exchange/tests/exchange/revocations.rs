@@ -54,14 +54,20 @@ pub(crate) async fn until_none_is_pending(exchange: &Exchange) {
     timeout(Duration::from_secs(30), none).await.expect("it is done in the end");
 }
 
-#[tokio::test]
-async fn what_was_asked_for_before_the_exchange_started_is_done_and_signed_for_that_alone() {
-    let instance = FakeInstance::start(|_| Script::Send(json(200, r#"{"ended":true}"#))).await;
+/// An exchange that finds, when it starts, that `owner`'s sessions in `instance` are to end.
+async fn asked_before_it_started(instance: &FakeInstance) -> Exchange {
     let mut exchange = Exchange::start().await;
     exchange.register("lab", &instance.url(), Reach::Private).await;
     exchange.stop().await.unwrap();
     ask(&exchange, "lab", "owner").await;
     exchange.start_again().await;
+    exchange
+}
+
+#[tokio::test]
+async fn what_was_asked_for_before_the_exchange_started_is_done_and_signed_for_that_alone() {
+    let instance = FakeInstance::start(|_| Script::Send(json(200, r#"{"ended":true}"#))).await;
+    let exchange = asked_before_it_started(&instance).await;
     until_none_is_pending(&exchange).await;
     let calls = instance.calls();
     assert_eq!(calls.len(), 1);
@@ -80,11 +86,7 @@ async fn an_instance_that_fails_is_asked_again_until_it_has_done_it() {
         _ => Script::Send(json(200, r#"{"ended":false}"#)),
     })
     .await;
-    let mut exchange = Exchange::start().await;
-    exchange.register("lab", &instance.url(), Reach::Private).await;
-    exchange.stop().await.unwrap();
-    ask(&exchange, "lab", "owner").await;
-    exchange.start_again().await;
+    let exchange = asked_before_it_started(&instance).await;
     until_none_is_pending(&exchange).await;
     let calls = instance.calls();
     assert_eq!(calls.len(), 3);
