@@ -143,12 +143,12 @@ impl<C: Connector> Errand for Pushes<C> {
         let record = record.map(|action| {
             act.did(action).at(&due.instance).on(sub).with(format!("version {version}"))
         });
-        self.entrance.metrics.flags_pushed(match &outcome {
+        let counted_as = match &outcome {
             Outcome::Applied { mended: true } => "mended",
             Outcome::Applied { mended: false } => "applied",
             Outcome::Missing(_) => "missing",
             Outcome::Failed { .. } => "failed",
-        });
+        };
         let drift = self.drift;
         let settle = move |connection: &Connection| {
             let settled = kept::settle(connection, &due, &outcome, drift, now)?;
@@ -160,5 +160,7 @@ impl<C: Connector> Errand for Pushes<C> {
         if let Err(error) = self.store.write(settle).await {
             tracing::error!(request_id, %error, "what became of flags is not recorded");
         }
+        // Last, so that whoever sees the count finds the record.
+        self.entrance.metrics.flags_pushed(counted_as);
     }
 }
