@@ -2,7 +2,12 @@
 
 pub mod audit;
 pub mod backup;
+mod failure;
 pub mod instance;
 pub mod keygen;
 pub mod serve;
+mod terms;
 pub mod usage;
+
+pub use failure::Failure;
+pub use terms::TermsArgs;

@@ -16,7 +16,7 @@ use crate::{
     assertion::GateKey,
     backup::schedule::Schedule,
     body::BodyLimits,
-    cli::ServeArgs,
+    command::serve::ServeArgs,
     flags,
     introspection::{Issuer, Limits as IntrospectionLimits},
     leases::store::{Local, Shared, Store},

@@ -2,9 +2,11 @@
 
 use std::{io, path::Path};
 
+use clap::{Args, Subcommand, ValueEnum};
+
 use crate::{
     audit::{self, Anchor, Verdict, export},
-    cli::{AuditExportArgs, AuditForm, AuditVerifyArgs, Failure},
+    command::Failure,
     config,
     data_dir::DataDir,
     registry::Registry,
@@ -12,8 +14,53 @@ use crate::{
     store::Store,
 };
 
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say whether every record is there as it was written, or which is the first that is not
+    Verify(VerifyArgs),
+    /// Print the records, with pseudonyms for people
+    Export(ExportArgs),
+}
+
+/// Flags of `audit verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Where the audit ended once, as this command or the log of `serve` told it: NUMBER:HASH
+    #[arg(long, value_name = "ANCHOR")]
+    pub anchor: Option<String>,
+}
+
+/// Flags of `audit export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Only records after the one with this number
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub after: i64,
+    /// What to print
+    #[arg(long, value_enum, default_value = "csv")]
+    pub form: Form,
+}
+
+/// What an export looks like.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Form {
+    /// A line for each record
+    Csv,
+    /// A JSON object a line for each record
+    Jsonl,
+}
+
+/// Does what `command` says.
+pub async fn run(command: &Command, data: &Path) -> Result<(), Failure> {
+    match command {
+        Command::Verify(args) => verify(args, data).await,
+        Command::Export(args) => export(args, data).await,
+    }
+}
+
 /// Says whether the audit is what was written.
-pub async fn verify(args: &AuditVerifyArgs, data: &Path) -> Result<(), Failure> {
+async fn verify(args: &VerifyArgs, data: &Path) -> Result<(), Failure> {
     let unfit = |error: audit::NotAnAnchor| Failure::Other(format!("--anchor: {error}"));
     let anchor = args.anchor.as_deref().map(str::parse::<Anchor>).transpose().map_err(unfit)?;
     let (store, registry) = open(data).await?;
@@ -30,10 +77,10 @@ pub async fn verify(args: &AuditVerifyArgs, data: &Path) -> Result<(), Failure> 
 }
 
 /// Prints the audit, with pseudonyms for people.
-pub async fn export(args: &AuditExportArgs, data: &Path) -> Result<(), Failure> {
+async fn export(args: &ExportArgs, data: &Path) -> Result<(), Failure> {
     let form = match args.form {
-        AuditForm::Csv => export::Form::Csv,
-        AuditForm::Jsonl => export::Form::JsonLines,
+        Form::Csv => export::Form::Csv,
+        Form::Jsonl => export::Form::JsonLines,
     };
     let (store, registry) = open(data).await?;
     let output = io::BufWriter::new(io::stdout());

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::{
     audit::{Act, Action},
     backup,
-    cli::Failure,
+    command::Failure,
     config,
     data_dir::DataDir,
     registry::Registry,

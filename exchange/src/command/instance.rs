@@ -3,11 +3,13 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use clap::{Args, Subcommand};
+
 use crate::{
     access::{Access, HookKey, Superuser},
     address::Reach,
     audit::Act,
-    cli::{AddArgs, CheckArgs, Failure, PageArgs, RotateArgs},
+    command::Failure,
     config,
     connector::{Doors, Finding, Prepared},
     data_dir::DataDir,
@@ -20,6 +22,108 @@ use crate::{
     time::UnixTime,
 };
 
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Register an instance and print the key for its hook, once
+    Add(AddArgs),
+    /// Look whether an instance can be entered, and say what would mend it
+    Check(CheckArgs),
+    /// Replace what opens an instance: a new key for its hook, or another superuser
+    RotateKey(RotateArgs),
+    /// Say which page of an instance a login may be handed to
+    Page(PageArgs),
+    /// Remove an instance from the registry; the instance itself stays as it is
+    Remove {
+        /// The instance's id
+        #[arg(long)]
+        id: String,
+    },
+    /// List the registered instances
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Flags of `instance add`.
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// The instance's id: 1 to 63 of a-z, 0-9 and -
+    #[arg(long)]
+    pub id: String,
+    /// Where it is: an http or https URL
+    #[arg(long)]
+    pub url: String,
+    /// Who owns it: the `sub` that Zitadel knows them by
+    #[arg(long, value_name = "SUB")]
+    pub owner: String,
+    /// Who else may enter; may be given more than once
+    #[arg(long = "member", value_name = "SUB")]
+    pub members: Vec<String>,
+    /// Its own page, to which a login may be handed
+    #[arg(long, value_name = "URL")]
+    pub page: Option<String>,
+    /// Let it be at a loopback or private address
+    #[arg(long)]
+    pub allow_private: bool,
+    /// Enter as this superuser and not through the hook; the password is in the environment
+    #[arg(long, value_name = "EMAIL")]
+    pub superuser: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `instance check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The instance's id
+    #[arg(long)]
+    pub id: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `instance page`.
+#[derive(Debug, Args)]
+pub struct PageArgs {
+    /// The instance's id
+    #[arg(long)]
+    pub id: String,
+    /// The page; without it, logins are handed to none
+    #[arg(long, value_name = "URL")]
+    pub page: Option<String>,
+}
+
+/// Flags of `instance rotate-key`.
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    /// The instance's id
+    #[arg(long)]
+    pub id: String,
+    /// Enter as this superuser from now on; the password is in the environment
+    #[arg(long, value_name = "EMAIL")]
+    pub superuser: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Does what `command` says.
+pub async fn run(command: &Command, data: &Path) -> Result<(), Failure> {
+    match command {
+        Command::Add(args) => add(args, data).await,
+        Command::Check(args) => check(args, data).await,
+        Command::RotateKey(args) => rotate_key(args, data).await,
+        Command::Page(args) => page(args, data).await,
+        Command::Remove { id } => remove(id, data).await,
+        Command::List { json } => list(*json, data).await,
+    }
+}
+
 /// Where an instance finds its own id.
 const ID: &str = "KOMBISPHERE_INSTANCE_ID";
 
@@ -27,7 +131,7 @@ const ID: &str = "KOMBISPHERE_INSTANCE_ID";
 const KEY: &str = "KOMBISPHERE_SSO_KEY";
 
 /// Registers an instance.
-pub async fn add(args: &AddArgs, data: &Path) -> Result<(), Failure> {
+async fn add(args: &AddArgs, data: &Path) -> Result<(), Failure> {
     let id = id(&args.id)?;
     let wrong = |flag: &'static str| move |unfit: Unfit| Failure::Other(format!("{flag}: {unfit}"));
     let reach = if args.allow_private { Reach::Private } else { Reach::Public };
@@ -65,7 +169,7 @@ fn tell(prepared: Option<Prepared>) {
 }
 
 /// Replaces what opens an instance.
-pub async fn rotate_key(args: &RotateArgs, data: &Path) -> Result<(), Failure> {
+async fn rotate_key(args: &RotateArgs, data: &Path) -> Result<(), Failure> {
     let id = id(&args.id)?;
     let access = access(args.superuser.as_deref())?;
     let (registry, act) = (registry(data).await?, Act::at_the_command_line());
@@ -80,7 +184,7 @@ pub async fn rotate_key(args: &RotateArgs, data: &Path) -> Result<(), Failure> {
 }
 
 /// Says which page of an instance a login may be handed to.
-pub async fn page(args: &PageArgs, data: &Path) -> Result<(), Failure> {
+async fn page(args: &PageArgs, data: &Path) -> Result<(), Failure> {
     let id = id(&args.id)?;
     let act = Act::at_the_command_line();
     registry(data).await?.set_page(&id, args.page.clone(), &act, UnixTime::now()).await?;
@@ -92,7 +196,7 @@ pub async fn page(args: &PageArgs, data: &Path) -> Result<(), Failure> {
 }
 
 /// Looks whether an instance can be entered; an error if not.
-pub async fn check(args: &CheckArgs, data: &Path) -> Result<(), Failure> {
+async fn check(args: &CheckArgs, data: &Path) -> Result<(), Failure> {
     let id = id(&args.id)?;
     let findings = registration::check(&registry(data).await?, &doors()?, &id).await?;
     if args.json {
@@ -117,7 +221,7 @@ fn doors() -> Result<Doors, Failure> {
 }
 
 /// Removes an instance from the registry.
-pub async fn remove(id_text: &str, data: &Path) -> Result<(), Failure> {
+async fn remove(id_text: &str, data: &Path) -> Result<(), Failure> {
     let id = id(id_text)?;
     let act = Act::at_the_command_line();
     registry(data).await?.remove(&id, &act, UnixTime::now()).await?;
@@ -164,7 +268,7 @@ fn explain(id: &InstanceId, access: &Access) {
 }
 
 /// Lists the registered instances.
-pub async fn list(json: bool, data: &Path) -> Result<(), Failure> {
+async fn list(json: bool, data: &Path) -> Result<(), Failure> {
     let instances = registry::list(&store(data)?).await?;
     if json {
         println!("{}", serde_json::json!(instances));

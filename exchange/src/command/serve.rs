@@ -1,15 +1,90 @@
 //! `kombi-exchange serve`.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    cli::{Failure, ServeArgs},
+    command::{Failure, TermsArgs},
     config::{self, Config},
     log,
     server::Server,
 };
+
+/// Flags of `serve`. They are checked by [`config::Config::new`], whose errors name the variable.
+#[derive(Debug, Args)]
+#[command(next_line_help = true)]
+pub struct ServeArgs {
+    /// Address for the gateway
+    #[arg(long, value_name = "ADDRESS", env = config::LISTEN, hide_env_values = true)]
+    #[arg(default_value = "127.0.0.1:8700")]
+    pub listen: String,
+    /// Address for /livez, /readyz and /metrics
+    #[arg(long, value_name = "ADDRESS", env = config::OPS_LISTEN, hide_env_values = true)]
+    #[arg(default_value = "127.0.0.1:8701")]
+    pub ops_listen: String,
+    /// The gate's Ed25519 public keys: one, or two separated by a comma
+    #[arg(long, value_name = "KEYS", env = config::ASSERTION_KEYS, hide_env_values = true)]
+    pub assertion_keys: Option<String>,
+    /// How far the gateway's clock may differ, in seconds
+    #[arg(long, value_name = "S", env = config::CLOCK_SKEW_S, hide_env_values = true)]
+    #[arg(default_value = "5")]
+    pub clock_skew_s: String,
+    /// How long an instance may take to answer, in milliseconds
+    #[arg(long, value_name = "MS", env = config::INSTANCE_TIMEOUT_MS, hide_env_values = true)]
+    #[arg(default_value = "2000")]
+    pub instance_timeout_ms: String,
+    /// The issuer whose opaque tokens are introspected; its client's secret is in the environment
+    #[arg(long, value_name = "URL", env = config::INTROSPECTION_ISSUER, hide_env_values = true)]
+    pub introspection_issuer: Option<String>,
+    /// The exchange's client at that issuer
+    #[arg(long, value_name = "ID", env = config::INTROSPECTION_CLIENT_ID, hide_env_values = true)]
+    pub introspection_client_id: Option<String>,
+    /// Where to ask, if not where the issuer's metadata says
+    #[arg(long, value_name = "URL", env = config::INTROSPECTION_ENDPOINT, hide_env_values = true)]
+    pub introspection_endpoint: Option<String>,
+    /// Whether the issuer may be at a private address and without TLS: true or false
+    #[arg(long, value_name = "BOOL", env = config::INTROSPECTION_ALLOW_PRIVATE)]
+    #[arg(hide_env_values = true, default_value = "false")]
+    pub introspection_allow_private: String,
+    /// The issuer whose back-channel logouts end sessions
+    #[arg(long, value_name = "URL", env = config::LOGOUT_ISSUER, hide_env_values = true)]
+    pub logout_issuer: Option<String>,
+    /// Its clients whose logouts count, separated by commas
+    #[arg(long, value_name = "IDS", env = config::LOGOUT_AUDIENCES, hide_env_values = true)]
+    pub logout_audiences: Option<String>,
+    /// Whether that issuer may be at a private address and without TLS: true or false
+    #[arg(long, value_name = "BOOL", env = config::LOGOUT_ALLOW_PRIVATE)]
+    #[arg(hide_env_values = true, default_value = "false")]
+    pub logout_allow_private: String,
+    /// Where the terms of AI usage are
+    #[command(flatten)]
+    pub terms: TermsArgs,
+    /// How long an AI call can take, in seconds
+    #[arg(long, value_name = "S", env = config::USAGE_LONGEST_CALL_S, hide_env_values = true)]
+    #[arg(default_value = "900")]
+    pub usage_longest_call_s: String,
+    /// Folder for copies of the database
+    #[arg(long, value_name = "DIR", env = config::BACKUP_DIR, hide_env_values = true)]
+    pub backup_dir: Option<OsString>,
+    /// How old the newest copy may become, in seconds
+    #[arg(long, value_name = "S", env = config::BACKUP_EVERY_S, hide_env_values = true)]
+    #[arg(default_value = "86400")]
+    pub backup_every_s: String,
+    /// How many copies stay
+    #[arg(long, value_name = "N", env = config::BACKUP_KEEP, hide_env_values = true)]
+    #[arg(default_value = "7")]
+    pub backup_keep: String,
+    /// Connections from the gateway at once; more wait
+    #[arg(long, value_name = "N", env = config::MAX_CONNECTIONS, hide_env_values = true)]
+    #[arg(default_value = "1024")]
+    pub max_connections: String,
+    /// What is logged: a level, or target=level,…
+    #[arg(long, value_name = "FILTER", env = config::LOG, hide_env_values = true)]
+    #[arg(default_value = "info")]
+    pub log: String,
+}
 
 /// Serves until the process is told to stop.
 pub async fn run(args: &ServeArgs, data: PathBuf) -> Result<(), Failure> {

@@ -4,11 +4,13 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
+use clap::{Args, Subcommand, ValueEnum};
+
 use crate::{
-    cli::{Failure, OutboxArgs, ReplayArgs, ReportArgs, ReportForm},
+    command::{Failure, TermsArgs},
     config,
     data_dir::DataDir,
     server::StartError,
@@ -17,8 +19,116 @@ use crate::{
     usage::{Question, outbox, replay, report},
 };
 
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Settle what a gateway's error log has and the ledger has not; may be repeated
+    Replay(ReplayArgs),
+    /// Print what was used, for this month or other days
+    Report(ReportArgs),
+    /// Print the events for the billing provider, one JSON object a line
+    Outbox(OutboxArgs),
+}
+
+/// Flags of `usage replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The log; - is standard input
+    #[arg(value_name = "LOG")]
+    pub log: PathBuf,
+    /// The gate's Ed25519 public keys: one, or two separated by a comma
+    #[arg(long, value_name = "KEYS", env = config::ASSERTION_KEYS, hide_env_values = true)]
+    pub assertion_keys: Option<String>,
+    /// Where the terms of AI usage are
+    #[command(flatten)]
+    pub terms: TermsArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `usage report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The first day, like 2026-11-01
+    #[arg(long, value_name = "DAY")]
+    from: Option<String>,
+    /// The day after the last
+    #[arg(long, value_name = "DAY")]
+    to: Option<String>,
+    /// What to tell apart: day, subject, org, plan, provider, model, with commas
+    #[arg(long, value_name = "LIST")]
+    by: Option<String>,
+    /// Only this person
+    #[arg(long, value_name = "SUB")]
+    subject: Option<String>,
+    /// Only this organisation
+    #[arg(long, value_name = "ID")]
+    org: Option<String>,
+    /// Only this plan
+    #[arg(long, value_name = "NAME")]
+    plan: Option<String>,
+    /// Only this provider
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+    /// Only this model
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// What to print
+    #[arg(long, value_enum, default_value = "csv")]
+    pub form: ReportForm,
+}
+
+/// What a report looks like.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum ReportForm {
+    /// A line for each row
+    Csv,
+    /// As `GET /admin/usage` answers
+    Json,
+}
+
+/// Flags of `usage outbox`.
+#[derive(Debug, Args)]
+pub struct OutboxArgs {
+    /// Only events after the one with this id
+    #[arg(long, value_name = "ID", default_value = "0")]
+    pub after: i64,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value = "1000")]
+    pub limit: u32,
+}
+
+impl ReportArgs {
+    /// The flags as the query of `GET /admin/usage` has them.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let Self { from, to, by, subject, org, plan, provider, model, .. } = self;
+        [
+            ("from", from),
+            ("to", to),
+            ("by", by),
+            ("subject", subject),
+            ("org", org),
+            ("plan", plan),
+            ("provider", provider),
+            ("model", model),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    }
+}
+
+/// Does what `command` says.
+pub async fn run(command: &Command, data: &Path) -> Result<(), Failure> {
+    match command {
+        Command::Replay(args) => replay(args, data).await,
+        Command::Report(args) => report(args, data).await,
+        Command::Outbox(args) => outbox(args, data).await,
+    }
+}
+
 /// Settles what a gateway's log has and the ledger has not.
-pub async fn replay(args: &ReplayArgs, data: &Path) -> Result<(), Failure> {
+async fn replay(args: &ReplayArgs, data: &Path) -> Result<(), Failure> {
     let keys = config::gate_keys(args.assertion_keys.as_deref())?;
     let settings = config::ledger(&args.terms)?;
     let store = store(data)?;
@@ -45,7 +155,7 @@ pub async fn replay(args: &ReplayArgs, data: &Path) -> Result<(), Failure> {
 }
 
 /// Prints what was used.
-pub async fn report(args: &ReportArgs, data: &Path) -> Result<(), Failure> {
+async fn report(args: &ReportArgs, data: &Path) -> Result<(), Failure> {
     let question = Question::new(UnixTime::now())
         .with(args.pairs())
         .map_err(|unclear| Failure::Other(format!("--{unclear}")))?;
@@ -61,7 +171,7 @@ pub async fn report(args: &ReportArgs, data: &Path) -> Result<(), Failure> {
 }
 
 /// Prints what is to be sent to the billing provider.
-pub async fn outbox(args: &OutboxArgs, data: &Path) -> Result<(), Failure> {
+async fn outbox(args: &OutboxArgs, data: &Path) -> Result<(), Failure> {
     let (after, most) = (args.after, args.limit);
     let store = store(data)?;
     let read = store.read_long(move |connection| outbox::events(connection, after, most));

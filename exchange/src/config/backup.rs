@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{ConfigError, number};
-use crate::{backup::schedule::Schedule, cli::ServeArgs};
+use crate::{backup::schedule::Schedule, command::serve::ServeArgs};
 
 /// Where copies go.
 pub const DIR: &str = "KOMBI_EXCHANGE_BACKUP_DIR";

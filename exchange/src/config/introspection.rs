@@ -3,7 +3,7 @@
 use std::env;
 
 use super::ConfigError;
-use crate::{address::Reach, cli::ServeArgs, introspection::Issuer};
+use crate::{address::Reach, command::serve::ServeArgs, introspection::Issuer};
 
 /// The issuer.
 pub const ISSUER: &str = "KOMBI_EXCHANGE_INTROSPECTION_ISSUER";

@@ -1,7 +1,7 @@
 //! The issuer that tells of logouts, if there is one.
 
 use super::ConfigError;
-use crate::{address::Reach, cli::ServeArgs, logout::LogoutIssuer};
+use crate::{address::Reach, command::serve::ServeArgs, logout::LogoutIssuer};
 
 /// The issuer.
 pub const ISSUER: &str = "KOMBI_EXCHANGE_LOGOUT_ISSUER";

@@ -4,7 +4,7 @@ use std::{env, ffi::OsString, path::PathBuf, time::Duration};
 
 use super::{ConfigError, number};
 use crate::{
-    cli::TermsArgs,
+    command::TermsArgs,
     usage::{NoAccess, PLANS, PROVIDER_PREFIX, Providers, Settings, TermsFiles},
 };
 
