@@ -28,7 +28,7 @@ use crate::{
     introspection::Introspection,
     lanes::Lanes,
     leases::Leases,
-    listener::Listener,
+    listener::{Ending, Listener},
     logout::Logout,
     metrics::Metrics,
     ops::Ops,
@@ -43,11 +43,12 @@ use crate::{
     usage::{TermsError, Usage},
 };
 
-/// How long requests under way may take to finish once the exchange is asked to stop.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long requests under way may take to finish once the exchange is asked to stop. Together with
+/// the operator's listener, it has ended within the ten seconds after which it would be killed.
+const ENDING: Ending = Ending { moment: Duration::from_secs(1), grace: Duration::from_secs(8) };
 
 /// The same for scrapes and probes, which come last.
-const OPS_GRACE: Duration = Duration::from_secs(1);
+const OPS_ENDING: Ending = Ending { moment: Duration::ZERO, grace: Duration::from_secs(1) };
 
 /// How many scrapes and probes may be connected at once.
 const OPS_CONNECTIONS: u32 = 64;
@@ -233,13 +234,13 @@ impl Server {
         let ops = tokio::spawn(ops.serve(
             move |request| view.clone().answer(request),
             async { drop(ops_stopped.await) },
-            OPS_GRACE,
+            OPS_ENDING,
         ));
         let handler = move |request| {
             let desks = Arc::clone(&desks);
             async move { route::answer(&*desks, request).await }
         };
-        let drained = public.serve(handler, announce(stop, stopping), GRACE).await;
+        let drained = public.serve(handler, announce(stop, stopping), ENDING).await;
         // The operator can see what is happening until the very end.
         drop(ops_stop);
         let _ = ops.await;

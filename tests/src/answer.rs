@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kombi_spec::{code::Code, problem::Problem};
-use reqwest::{Client, ClientBuilder, RequestBuilder, header::HeaderMap, redirect::Policy};
+use reqwest::{
+    Client, ClientBuilder, RequestBuilder, Response, header::HeaderMap, redirect::Policy,
+};
 use serde_json::Value;
 
 /// How long any answer may take.
@@ -41,7 +43,11 @@ pub struct Answer {
 impl Answer {
     /// Sends `request` and reads the whole answer.
     pub async fn to(request: RequestBuilder) -> Result<Self> {
-        let answer = request.send().await.context("no answer")?;
+        Self::read(request.send().await.context("no answer")?).await
+    }
+
+    /// The whole of an answer of which the head is here.
+    pub async fn read(answer: Response) -> Result<Self> {
         Ok(Self {
             status: answer.status().as_u16(),
             headers: answer.headers().clone(),

@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU64, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -213,11 +213,21 @@ impl Exchange {
         self.process.kill()
     }
 
+    /// Asks it to end; an error unless it does so within `time`.
+    pub async fn stop(&mut self, time: Duration) -> Result<()> {
+        self.process.stop(time).await
+    }
+
+    /// Starts it again, once it has ended.
+    pub async fn start_again(&mut self) -> Result<()> {
+        self.process = self.installed.serve(&self.logs).await?;
+        Ok(())
+    }
+
     /// Ends it at once, as a crash would, and starts it on the same data.
     pub async fn crash_and_restart(&mut self) -> Result<()> {
         self.process.kill()?;
-        self.process = self.installed.serve(&self.logs).await?;
-        Ok(())
+        self.start_again().await
     }
 
     /// The public half of what the gate was given to sign with.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -82,6 +82,21 @@ impl Process {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
+    }
+
+    /// Asks the process to end (SIGTERM); an error unless it does so by itself within `time`, and
+    /// with success.
+    pub async fn stop(&mut self, time: Duration) -> Result<()> {
+        kill(self.pid()?, Signal::SIGTERM)?;
+        let deadline = Instant::now() + time;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                ensure!(status.success(), "{} ended with {status}", self.name);
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{} does not end", self.name);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Stops the process where it is (SIGSTOP): it keeps its connections and answers nothing.

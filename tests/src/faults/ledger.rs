@@ -1,0 +1,198 @@
+//! The exchange's ledger, as gates write into it, and what became of what they wrote.
+
+use anyhow::{Result, ensure};
+use kombi_spec::{
+    header,
+    usage::{
+        Call, Endpoint, SUBJECT,
+        report::{Report, Sums},
+        reserve::{self, ReserveRequest},
+        settle::{
+            self, EndReason, MAX_SETTLEMENTS, SettleAnswer, SettleRequest, Settlement, Tokens,
+            UsageSource,
+        },
+    },
+};
+use reqwest::Client;
+use tokio::task::JoinSet;
+
+use crate::{
+    answer::{self, Answer},
+    exchange::Exchange,
+};
+
+/// How many write at once.
+const WRITERS: u64 = 8;
+
+/// Which connections a writer uses.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Connections {
+    /// One for everything.
+    Kept,
+    /// One for each request.
+    New,
+}
+
+/// What became of a reservation.
+pub(super) enum Outcome {
+    /// It was acknowledged.
+    Acknowledged,
+    /// It was answered with something else.
+    Refused(Answer),
+    /// Nobody listened.
+    Unreachable,
+    /// The connection stood, and there was no answer.
+    Cut(String),
+}
+
+/// A gate, as the ledger knows it. Its assertions are good for half a minute.
+#[derive(Clone)]
+pub(super) struct Ledger {
+    client: Client,
+    url: String,
+    reserving: String,
+    settling: String,
+}
+
+/// Writers at work.
+pub(super) struct Writing {
+    tasks: JoinSet<Written>,
+}
+
+/// What writers did.
+#[derive(Default)]
+pub(super) struct Written {
+    /// How much they sent.
+    pub(super) sent: u64,
+    /// What was acknowledged.
+    pub(super) acknowledged: Vec<String>,
+    /// What became of the rest, where somebody listened.
+    pub(super) failures: Vec<String>,
+}
+
+impl Ledger {
+    pub(super) fn of(exchange: &Exchange) -> Result<Self> {
+        let url = exchange.url();
+        let sign = |path: &str| exchange.assertion(SUBJECT, &format!("{url}{path}"));
+        Ok(Self {
+            client: answer::client()?,
+            reserving: sign(reserve::PATH)?,
+            settling: sign(settle::PATH)?,
+            url,
+        })
+    }
+
+    /// Reserves under `id`.
+    pub(super) async fn reserve(&self, id: &str, connections: Connections) -> Outcome {
+        let request = ReserveRequest {
+            request_id: id.to_owned(),
+            attempt: 1,
+            call: call(),
+            input_tokens: 1,
+            max_output_tokens: Some(1),
+            choices: 1,
+        };
+        let post = self.client.post(format!("{}{}", self.url, reserve::PATH));
+        let post = post.header(header::ASSERTION, &self.reserving).json(&request);
+        let post = match connections {
+            Connections::Kept => post,
+            Connections::New => post.header("connection", "close"),
+        };
+        let answer = match post.send().await {
+            Ok(answer) => answer,
+            Err(error) if error.is_connect() => return Outcome::Unreachable,
+            Err(error) => return Outcome::Cut(format!("{error:?}")),
+        };
+        match Answer::read(answer).await {
+            Ok(answer) if answer.status == 200 => Outcome::Acknowledged,
+            Ok(answer) => Outcome::Refused(answer),
+            Err(error) => Outcome::Cut(format!("{error:#}")),
+        }
+    }
+
+    /// Reserves as fast as it goes, until the exchange is gone.
+    pub(super) fn write(&self, round: u16, connections: Connections) -> Writing {
+        let mut tasks = JoinSet::new();
+        for writer in 0..WRITERS {
+            let ledger = self.clone();
+            tasks.spawn(async move {
+                let mut written = Written::default();
+                loop {
+                    let id = format!("{round}-{connections:?}-{writer}-{}", written.sent);
+                    written.sent += 1;
+                    match ledger.reserve(&id, connections).await {
+                        Outcome::Acknowledged => written.acknowledged.push(id),
+                        Outcome::Refused(answer) => written.failures.push(answer.summary()),
+                        Outcome::Unreachable => return written,
+                        Outcome::Cut(error) => written.failures.push(error),
+                    }
+                    if !written.failures.is_empty() {
+                        return written;
+                    }
+                }
+            });
+        }
+        Writing { tasks }
+    }
+
+    /// Settles what was reserved under `ids`.
+    pub(super) async fn settle(&self, ids: &[String]) -> Result<()> {
+        for some in ids.chunks(MAX_SETTLEMENTS) {
+            let settlements = some.iter().map(|id| settlement(id)).collect::<Vec<_>>();
+            let post = self.client.post(format!("{}{}", self.url, settle::PATH));
+            let post = post.header(header::ASSERTION, &self.settling);
+            let answer = post.json(&SettleRequest { settlements }).send().await?;
+            let answer: SettleAnswer = answer.error_for_status()?.json().await?;
+            ensure!(answer.outcomes.len() == some.len(), "not every settlement was answered");
+        }
+        Ok(())
+    }
+}
+
+impl Writing {
+    /// Waits until every writer has noticed that the exchange is gone.
+    pub(super) async fn end(self) -> Written {
+        let mut all = Written::default();
+        for one in self.tasks.join_all().await {
+            all.sent += one.sent;
+            all.acknowledged.extend(one.acknowledged);
+            all.failures.extend(one.failures);
+        }
+        all
+    }
+}
+
+/// What the ledger has of all this.
+pub(super) fn rows(exchange: &Exchange) -> Result<Sums> {
+    let report: Report = serde_json::from_value(exchange.usage_by_model()?)?;
+    Ok(report.rows.into_iter().next().unwrap_or_default())
+}
+
+fn settlement(id: &str) -> Settlement {
+    Settlement {
+        request_id: id.to_owned(),
+        attempt: 1,
+        call: call(),
+        sent_at: 1_795_478_400,
+        usage: Tokens { input: 1, ..Tokens::default() },
+        usage_source: UsageSource::Provider,
+        end_reason: EndReason::Completed,
+        status: Some(200),
+        provider_request_id: None,
+        first_token_ms: None,
+        duration_ms: 1,
+    }
+}
+
+fn call() -> Call {
+    Call {
+        subject: "faults".to_owned(),
+        org: None,
+        plan: None,
+        provider: "openai".to_owned(),
+        model: "gpt-x".to_owned(),
+        endpoint: Endpoint::ChatCompletions,
+        stream: false,
+        route: "faults".to_owned(),
+    }
+}
