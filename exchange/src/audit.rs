@@ -17,12 +17,10 @@ mod verify;
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
-
 use crate::{
     random::{self, NoRandomness},
     seal::{self, Seal},
-    store::{Store, StoreError},
+    store::{Connection, Store, StoreError, params},
     time::UnixTime,
 };
 
@@ -83,9 +81,8 @@ impl Audit {
         row.insert(connection, &hash)?;
         let head = Anchor { seq: row.seq, hash };
         let proof = self.keys.proof(&head);
-        connection
-            .prepare_cached("UPDATE audit_head SET seq = ?1, hash = ?2, proof = ?3")?
-            .execute(params![head.seq, head.hash, proof])?;
+        let update = "UPDATE audit_head SET seq = ?1, hash = ?2, proof = ?3";
+        connection.execute(update, params![head.seq, head.hash, proof])?;
         Ok(())
     }
 
@@ -114,12 +111,10 @@ impl Audit {
     /// The chain's end, if it is the one that was written: what is missing there must not be
     /// covered up by what is added.
     fn head_in(&self, connection: &Connection) -> Result<Anchor, StoreError> {
-        let head = connection
-            .prepare_cached("SELECT seq, hash, proof FROM audit_head")?
-            .query_row([], |row| {
-                Ok((Anchor { seq: row.get(0)?, hash: row.get(1)? }, row.get::<_, Vec<u8>>(2)?))
-            })
-            .optional()?;
+        let select = "SELECT seq, hash, proof FROM audit_head";
+        let head = connection.query_optional(select, &[], |row| {
+            Ok((Anchor { seq: row.get(0)?, hash: row.get(1)? }, row.get::<Vec<u8>>(2)?))
+        })?;
         let (head, proof) = head.ok_or(StoreError::AuditBroken)?;
         if self.keys.proves(&head, &proof) { Ok(head) } else { Err(StoreError::AuditBroken) }
     }
@@ -127,15 +122,12 @@ impl Audit {
 
 /// The sealed key of the audit: `sealed`, which is `key`, if it begins now.
 fn begin(connection: &Connection, sealed: &[u8], key: &[u8]) -> Result<Vec<u8>, StoreError> {
-    let known = || -> Result<Option<Vec<u8>>, StoreError> {
-        let select = "SELECT sealed_key FROM audit_head";
-        Ok(connection.query_row(select, [], |row| row.get(0)).optional()?)
-    };
-    if let Some(known) = known()? {
+    let known = "SELECT sealed_key FROM audit_head";
+    if let Some(known) = connection.query_optional(known, &[], |row| row.get(0))? {
         return Ok(known);
     }
     // Records without an end: somebody took the end away.
-    if connection.query_row("SELECT EXISTS (SELECT 1 FROM audit)", [], |row| row.get(0))? {
+    if connection.query_row("SELECT EXISTS (SELECT 1 FROM audit)", &[], |row| row.get(0))? {
         return Err(StoreError::AuditBroken);
     }
     let head = Anchor { seq: 0, hash: NOTHING_BEFORE.to_vec() };

@@ -147,7 +147,7 @@ fn whole(path: &Path) -> Result<(), BackupError> {
 fn readable(path: &Path) -> Result<Connection, BackupError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(database(path))?;
-    connection.busy_timeout(store::BUSY_TIMEOUT).map_err(database(path))?;
+    connection.busy_timeout(store::sqlite::BUSY_TIMEOUT).map_err(database(path))?;
     Ok(connection)
 }
 

@@ -8,7 +8,6 @@ use kombi_spec::{
     code::Code,
     session::Origin,
 };
-use rusqlite::Connection;
 use tokio::time::Instant;
 
 use crate::{
@@ -22,7 +21,7 @@ use crate::{
     metrics::Metrics,
     refusal::Refusal,
     registry::Registry,
-    store::{Store, StoreError},
+    store::{Connection, Store, StoreError},
     time::UnixTime,
 };
 

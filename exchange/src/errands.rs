@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, params};
 use tokio::{
     sync::Notify,
     task::{Id, JoinSet},
@@ -17,7 +16,7 @@ use tokio::{
 
 use crate::{
     instance::{InstanceId, Subject},
-    store::{Store, StoreError},
+    store::{Connection, Store, StoreError, params},
     time::UnixTime,
 };
 
@@ -132,35 +131,34 @@ fn take<E: Errand>(
     now: UnixTime,
 ) -> Result<Taken<E::Due>, StoreError> {
     let table = E::TABLE;
-    let busy = serde_json::json!(busy).to_string();
+    // A list is one text, because databases differ in lists. Ids have neither commas nor what
+    // stands for other characters in a pattern.
+    let busy = busy.iter().fold(",".to_owned(), |busy, id| busy + id + ",");
     let room = i64::try_from(room).unwrap_or_default();
-    let keys = connection
-        .prepare_cached(&format!(
-            "SELECT instance_id, sub FROM (
-                 SELECT instance_id, sub, next_at,
-                        row_number() OVER (PARTITION BY instance_id ORDER BY next_at) AS place
-                 FROM {table} WHERE next_at <= ?1
-                     AND instance_id NOT IN (SELECT value FROM json_each(?2))
-             ) WHERE place <= ?3 ORDER BY next_at LIMIT ?4"
-        ))?
-        .query_map(params![now.as_sql(), busy, AT_ONE_INSTANCE, room], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-        })?
-        .collect::<Result<Vec<_>, _>>()?;
+    let due = format!(
+        "SELECT instance_id, sub FROM (
+             SELECT instance_id, sub, next_at,
+                    row_number() OVER (PARTITION BY instance_id ORDER BY next_at, sub) AS place
+             FROM {table} WHERE next_at <= ?1 AND ?2 NOT LIKE '%,' || instance_id || ',%'
+         ) AS due WHERE place <= ?3 ORDER BY next_at, instance_id, sub LIMIT ?4"
+    );
+    let keys =
+        connection.query_all(&due, params![now.as_sql(), busy, AT_ONE_INSTANCE, room], |row| {
+            Ok((row.get::<String>(0)?, row.get::<String>(1)?))
+        })?;
     let turn = format!("UPDATE {table} SET next_at = ?3 WHERE instance_id = ?1 AND sub = ?2");
     let mut taken = Vec::new();
     for (instance, sub) in keys {
         let until = now.plus(TURN).as_sql();
-        connection.prepare_cached(&turn)?.execute(params![instance, sub, until])?;
+        connection.execute(&turn, params![instance, sub, until])?;
         // What was written is what was parsed before.
         let (Ok(id), Ok(subject)) = (InstanceId::parse(&instance), Subject::parse(&sub)) else {
             continue;
         };
         taken.push((instance, E::due(connection, id, subject)?));
     }
-    let next: Option<i64> = connection
-        .prepare_cached(&format!("SELECT min(next_at) FROM {table}"))?
-        .query_row([], |row| row.get(0))?;
+    let next = format!("SELECT min(next_at) FROM {table}");
+    let next: Option<i64> = connection.query_row(&next, &[], |row| row.get(0))?;
     let next = next.and_then(|next| u64::try_from(next).ok()).map(UnixTime::from_secs);
     Ok((taken, next))
 }

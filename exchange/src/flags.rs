@@ -9,7 +9,6 @@ use kombi_spec::{
     account::{Done, Flags, Order},
     session::HookRefusal,
 };
-use rusqlite::Connection;
 
 use crate::{
     audit::{Act, Action, Actor},
@@ -18,7 +17,7 @@ use crate::{
     errands::{self, Errand, News},
     instance::{InstanceId, Subject},
     random,
-    store::{Store, StoreError},
+    store::{Connection, Store, StoreError},
     time::UnixTime,
 };
 

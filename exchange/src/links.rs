@@ -1,11 +1,9 @@
 //! Links: which PocketBase record a person is in an instance. The instance is the authority on
 //! its own users; this is the exchange's memory of what it said, with its history.
 
-use rusqlite::{Connection, OptionalExtension, params};
-
 use crate::{
     instance::{InstanceId, Subject},
-    store::StoreError,
+    store::{Connection, StoreError, params},
     time::UnixTime,
 };
 
@@ -63,10 +61,7 @@ fn current(
     instance: &str,
     subject: &str,
 ) -> Result<Option<String>, StoreError> {
-    Ok(connection
-        .prepare_cached(
-            "SELECT record_id FROM links WHERE instance_id = ?1 AND sub = ?2 AND until IS NULL",
-        )?
-        .query_row([instance, subject], |row| row.get(0))
-        .optional()?)
+    let current = "SELECT record_id FROM links
+                   WHERE instance_id = ?1 AND sub = ?2 AND until IS NULL";
+    connection.query_optional(current, params![instance, subject], |row| row.get(0))
 }

@@ -14,7 +14,6 @@ use hyper::{
     header::{CACHE_CONTROL, HeaderValue},
 };
 use kombi_spec::code::Code;
-use rusqlite::Connection;
 use url::form_urlencoded;
 
 use crate::{
@@ -26,7 +25,7 @@ use crate::{
     revocations::{self, News},
     route::Trace,
     spent,
-    store::{Store, StoreError},
+    store::{Connection, Store, StoreError},
     time::UnixTime,
 };
 

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension, params};
-
 use crate::{
     access::Access,
     address::Reach,
@@ -11,7 +9,7 @@ use crate::{
     instance::{Instance, InstanceId, InstanceUrl, PageUrl, Subject, Unfit},
     random::NoRandomness,
     seal::Seal,
-    store::{Store, StoreError},
+    store::{Connection, Store, StoreError, params},
     time::UnixTime,
 };
 
@@ -147,8 +145,8 @@ impl Registry {
         let update = "UPDATE instances SET access = ?2, sealed_key = ?3 WHERE id = ?1";
         self.store
             .write(move |connection| {
-                let values = params![id.as_str(), kind, sealed];
-                changed(id.clone(), connection.execute(update, values).map_err(sql)?)?;
+                let rows = connection.execute(update, params![id.as_str(), kind, sealed])?;
+                changed(id.clone(), rows)?;
                 Ok(audit.record(connection, &record, now)?)
             })
             .await
@@ -167,10 +165,8 @@ impl Registry {
         let find = "SELECT allow_private FROM instances WHERE id = ?1";
         let update = "UPDATE instances SET page = ?2 WHERE id = ?1";
         let change = move |connection: &Connection| {
-            let private = connection
-                .query_row(find, [id.as_str()], |row| row.get(0))
-                .optional()
-                .map_err(sql)?;
+            let private =
+                connection.query_optional(find, params![id.as_str()], |row| row.get(0))?;
             let reach = match private {
                 None => return Err(RegistryError::Missing(id)),
                 Some(true) => Reach::Private,
@@ -178,7 +174,7 @@ impl Registry {
             };
             let page = page.as_deref().map(|page| PageUrl::parse(page, reach)).transpose()?;
             let page = page.as_ref().map(ToString::to_string);
-            connection.execute(update, params![id.as_str(), page]).map_err(sql)?;
+            connection.execute(update, params![id.as_str(), page])?;
             Ok(audit.record(connection, &record, now)?)
         };
         self.store.write(change).await
@@ -196,7 +192,7 @@ impl Registry {
         let record = act.did(Action::InstanceRemove).at(&id);
         let delete = "DELETE FROM instances WHERE id = ?1";
         let gone = move |connection: &Connection| {
-            let removed = connection.execute(delete, [id.as_str()]).map_err(sql)?;
+            let removed = connection.execute(delete, params![id.as_str()])?;
             changed(id, removed)?;
             Ok(audit.record(connection, &record, now)?)
         };
@@ -226,10 +222,8 @@ impl Registry {
 pub async fn list(store: &Store) -> Result<Vec<Listed>, RegistryError> {
     store
         .read(|connection| {
-            let mut ids =
-                connection.prepare("SELECT id FROM instances ORDER BY id").map_err(sql)?;
-            let ids = ids.query_map([], |row| row.get(0)).map_err(sql)?;
-            let ids = ids.collect::<Result<Vec<String>, _>>().map_err(sql)?;
+            let ids = "SELECT id FROM instances ORDER BY id";
+            let ids: Vec<String> = connection.query_all(ids, &[], |row| row.get(0))?;
             let rows = ids.iter().map(|id| Ok(select_row(connection, id)?.map(|(row, _)| row)));
             rows.filter_map(Result::transpose).collect::<Result<_, StoreError>>()
         })
@@ -240,16 +234,16 @@ pub async fn list(store: &Store) -> Result<Vec<Listed>, RegistryError> {
 /// How many instances there are in `store`.
 pub async fn count(store: &Store) -> Result<i64, StoreError> {
     let count = "SELECT count(*) FROM instances";
-    store.read(move |connection| Ok(connection.query_row(count, [], |row| row.get(0))?)).await
+    store.read(move |connection| connection.query_row(count, &[], |row| row.get(0))).await
 }
 
 /// The proof of the seal that this database was first used with: `fresh` if that is now.
 fn first_proof(connection: &Connection, fresh: Vec<u8>) -> Result<Vec<u8>, StoreError> {
     connection.execute(
         "INSERT INTO seal_proof (one, sealed) VALUES (1, ?1) ON CONFLICT DO NOTHING",
-        [fresh],
+        params![fresh],
     )?;
-    Ok(connection.query_row("SELECT sealed FROM seal_proof", [], |row| row.get(0))?)
+    connection.query_row("SELECT sealed FROM seal_proof", &[], |row| row.get(0))
 }
 
 fn insert(
@@ -261,30 +255,26 @@ fn insert(
     let url = new.url.to_string();
     let private = new.url.reach() == Reach::Private;
     let id = new.id.as_str();
-    let inserted = connection
-        .execute(
-            "INSERT INTO instances (id, url, allow_private, owner, access, sealed_key, added_at, page)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO NOTHING",
-            params![
-                id,
-                url,
-                private,
-                new.owner.as_str(),
-                new.access.kind(),
-                sealed,
-                now.as_sql(),
-                new.page.as_ref().map(ToString::to_string),
-            ],
-        )
-        .map_err(sql)?;
+    let inserted = connection.execute(
+        "INSERT INTO instances (id, url, allow_private, owner, access, sealed_key, added_at, page)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO NOTHING",
+        params![
+            id,
+            url,
+            private,
+            new.owner.as_str(),
+            new.access.kind(),
+            sealed,
+            now.as_sql(),
+            new.page.as_ref().map(ToString::to_string),
+        ],
+    )?;
     if inserted == 0 {
         return Err(RegistryError::Exists(new.id));
     }
     for member in &new.members {
-        let member = params![id, member.as_str()];
-        connection
-            .execute("INSERT INTO members (instance_id, sub) VALUES (?1, ?2)", member)
-            .map_err(sql)?;
+        let insert = "INSERT INTO members (instance_id, sub) VALUES (?1, ?2)";
+        connection.execute(insert, params![id, member.as_str()])?;
     }
     Ok(())
 }
@@ -296,39 +286,30 @@ fn select(connection: &Connection, id: &InstanceId) -> Result<Option<Row>, Regis
 }
 
 fn select_row(connection: &Connection, id: &str) -> Result<Option<Row>, StoreError> {
-    let instance = connection
-        .prepare_cached(
-            "SELECT id, url, allow_private, owner, access, sealed_key, page
-             FROM instances WHERE id = ?1",
-        )?
-        .query_row([id], |row| {
-            let listed = Listed {
-                id: row.get(0)?,
-                url: row.get(1)?,
-                allow_private: row.get(2)?,
-                owner: row.get(3)?,
-                access: row.get(4)?,
-                members: BTreeSet::new(),
-                page: row.get(6)?,
-            };
-            Ok((listed, row.get(5)?))
-        })
-        .optional()?;
+    let select = "SELECT id, url, allow_private, owner, access, sealed_key, page
+                  FROM instances WHERE id = ?1";
+    let instance = connection.query_optional(select, params![id], |row| {
+        let listed = Listed {
+            id: row.get(0)?,
+            url: row.get(1)?,
+            allow_private: row.get(2)?,
+            owner: row.get(3)?,
+            access: row.get(4)?,
+            members: BTreeSet::new(),
+            page: row.get(6)?,
+        };
+        Ok((listed, row.get(5)?))
+    })?;
     let Some((mut listed, sealed)) = instance else { return Ok(None) };
-    listed.members = connection
-        .prepare_cached("SELECT sub FROM members WHERE instance_id = ?1")?
-        .query_map([id], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
+    let members = "SELECT sub FROM members WHERE instance_id = ?1";
+    let members: Vec<String> = connection.query_all(members, params![id], |row| row.get(0))?;
+    listed.members.extend(members);
     Ok(Some((listed, sealed)))
 }
 
 /// Whether a change of the row of `id` found one.
 fn changed(id: InstanceId, rows: usize) -> Result<(), RegistryError> {
     if rows == 0 { Err(RegistryError::Missing(id)) } else { Ok(()) }
-}
-
-fn sql(error: rusqlite::Error) -> StoreError {
-    StoreError::Sqlite(error)
 }
 
 fn unreadable(id: &str, problem: impl std::fmt::Display) -> RegistryError {

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, params};
-
 use crate::{
     audit::{Act, Action, Actor},
     connector::Connector,
@@ -12,7 +10,7 @@ use crate::{
     errands::{self, Errand},
     instance::{InstanceId, Subject},
     random,
-    store::{Store, StoreError},
+    store::{Connection, Store, StoreError, params},
     time::UnixTime,
 };
 
@@ -44,15 +42,14 @@ pub fn ask(
     reason: &str,
     now: UnixTime,
 ) -> Result<(), StoreError> {
-    connection
-        .prepare_cached(
-            "INSERT INTO revocations (instance_id, sub, reason, since, asked, failures, next_at)
-             VALUES (?1, ?2, ?3, ?4, 1, 0, ?4)
-             ON CONFLICT (instance_id, sub) DO UPDATE SET
-                 reason = excluded.reason, asked = asked + 1, failures = 0,
-                 next_at = excluded.next_at",
-        )?
-        .execute(params![instance.as_str(), subject.as_str(), reason, now.as_sql()])?;
+    connection.execute(
+        "INSERT INTO revocations (instance_id, sub, reason, since, asked, failures, next_at)
+         VALUES (?1, ?2, ?3, ?4, 1, 0, ?4)
+         ON CONFLICT (instance_id, sub) DO UPDATE SET
+             reason = excluded.reason, asked = revocations.asked + 1, failures = 0,
+             next_at = excluded.next_at",
+        params![instance.as_str(), subject.as_str(), reason, now.as_sql()],
+    )?;
     Ok(())
 }
 
@@ -64,14 +61,11 @@ pub fn ask_everywhere(
     reason: &str,
     now: UnixTime,
 ) -> Result<Vec<String>, StoreError> {
-    let instances: Vec<String> = connection
-        .prepare_cached(
-            "SELECT instance_id FROM links WHERE sub = ?1 AND until IS NULL
-             UNION SELECT instance_id FROM members WHERE sub = ?1
-             UNION SELECT id FROM instances WHERE owner = ?1",
-        )?
-        .query_map([subject.as_str()], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
+    let everywhere = "SELECT instance_id FROM links WHERE sub = ?1 AND until IS NULL
+                      UNION SELECT instance_id FROM members WHERE sub = ?1
+                      UNION SELECT id FROM instances WHERE owner = ?1 ORDER BY 1";
+    let instances: Vec<String> =
+        connection.query_all(everywhere, params![subject.as_str()], |row| row.get(0))?;
     for instance in &instances {
         if let Ok(instance) = InstanceId::parse(instance) {
             ask(connection, &instance, subject, reason, now)?;
@@ -83,7 +77,7 @@ pub fn ask_everywhere(
 /// How many are not done yet.
 pub async fn count(store: &Store) -> Result<i64, StoreError> {
     let count = "SELECT count(*) FROM revocations";
-    store.read(move |connection| Ok(connection.query_row(count, [], |row| row.get(0))?)).await
+    store.read(move |connection| connection.query_row(count, &[], |row| row.get(0))).await
 }
 
 impl<C: Connector> Revocations<C> {
@@ -114,8 +108,11 @@ impl<C: Connector> Revocations<C> {
             .write(move |connection| {
                 let settle = "DELETE FROM revocations
                               WHERE instance_id = ?1 AND sub = ?2 AND asked = ?3";
-                connection.prepare_cached(settle)?.execute(params![instance, sub, asked])?;
-                audit.record(connection, &ended, now)
+                match connection.execute(settle, params![instance, sub, asked])? {
+                    // Asked for again, or another exchange was faster.
+                    0 => Ok(()),
+                    _ => audit.record(connection, &ended, now),
+                }
             })
             .await
     }
@@ -127,8 +124,7 @@ impl<C: Connector> Revocations<C> {
             .write(move |connection| {
                 let postpone = "UPDATE revocations SET failures = failures + 1, next_at = ?4
                                 WHERE instance_id = ?1 AND sub = ?2 AND asked = ?3";
-                let values = params![instance, sub, asked, next_at];
-                connection.prepare_cached(postpone)?.execute(values)?;
+                connection.execute(postpone, params![instance, sub, asked, next_at])?;
                 Ok(())
             })
             .await
@@ -145,21 +141,18 @@ impl<C: Connector> Errand for Revocations<C> {
         instance: InstanceId,
         subject: Subject,
     ) -> Result<Due, StoreError> {
-        Ok(connection
-            .prepare_cached(
-                "SELECT reason, since, asked, failures FROM revocations
-                 WHERE instance_id = ?1 AND sub = ?2",
-            )?
-            .query_row([instance.as_str(), subject.as_str()], |row| {
-                Ok(Due {
-                    instance: instance.clone(),
-                    subject: subject.clone(),
-                    reason: row.get(0)?,
-                    since: UnixTime::from_sql(row.get(1)?),
-                    asked: row.get(2)?,
-                    failures: row.get(3)?,
-                })
-            })?)
+        let due = "SELECT reason, since, asked, failures FROM revocations
+                   WHERE instance_id = ?1 AND sub = ?2";
+        connection.query_row(due, params![instance.as_str(), subject.as_str()], |row| {
+            Ok(Due {
+                instance: instance.clone(),
+                subject: subject.clone(),
+                reason: row.get(0)?,
+                since: UnixTime::from_sql(row.get(1)?),
+                asked: row.get(2)?,
+                failures: row.get(3)?,
+            })
+        })
     }
 
     async fn attempt(&self, due: Due) {

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
-
 use crate::{
-    store::{Store, StoreError},
+    store::{Connection, Store, StoreError, params},
     time::UnixTime,
 };
 
@@ -27,7 +25,7 @@ pub fn spend_in(
 ) -> Result<bool, StoreError> {
     let spend = "INSERT INTO spent_jti (jti, keep_until) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
     let keep_until = valid_until.plus(MARGIN).as_sql();
-    Ok(connection.prepare_cached(spend)?.execute(params![jti, keep_until])? == 1)
+    Ok(connection.execute(spend, params![jti, keep_until])? == 1)
 }
 
 /// Forgets what is too old to matter; how much that was.
@@ -35,7 +33,7 @@ pub async fn forget(store: &Store, now: UnixTime) -> Result<usize, StoreError> {
     let now = now.as_sql();
     store
         .write(move |connection| {
-            Ok(connection.execute("DELETE FROM spent_jti WHERE keep_until < ?1", [now])?)
+            connection.execute("DELETE FROM spent_jti WHERE keep_until < ?1", params![now])
         })
         .await
 }

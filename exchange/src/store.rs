@@ -1,45 +1,27 @@
 //! The database: SQLite in one file, one thread that writes and two that read.
+//! What they do is written once, on [`Connection`].
 //!
 //! What [`Store::write`] has answered is on disk: it survives a crash of the process and of the
 //! machine. The tables' meaning is with those who use them: [`crate::registry`],
 //! [`crate::links`], [`crate::revocations`], [`crate::flags`], [`crate::handoff`], [`crate::spent`],
 //! [`crate::usage`], [`crate::audit`].
 
+mod connection;
+pub(crate) mod sqlite;
 mod thread;
+mod value;
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::path::Path;
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::oneshot;
 
+pub use connection::Connection;
 use thread::{Done, Jobs};
+pub(crate) use value::params;
+pub use value::{FromValue, Row, ToValue, Value};
 
-/// The schema, one step per version (`PRAGMA user_version`). A step that was released never
-/// changes; new ones are appended.
-const MIGRATIONS: [&str; 7] = [
-    include_str!("store/0001_first.sql"),
-    include_str!("store/0002_usage.sql"),
-    include_str!("store/0003_access.sql"),
-    include_str!("store/0004_revocations.sql"),
-    include_str!("store/0005_audit.sql"),
-    include_str!("store/0006_flags.sql"),
-    include_str!("store/0007_handoff.sql"),
-];
-
-/// The version that they lead to.
-pub(crate) const NEWEST: u32 = MIGRATIONS.len() as u32;
-
-/// How long to wait for another process (`instance add`) that is writing.
-pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How many prepared statements a connection keeps: all that there are.
-const STATEMENTS: usize = 64;
-
-/// How long to wait before trying again to open a database that is busy.
-const PAUSE: Duration = Duration::from_millis(10);
+/// The version that the schema's steps lead to.
+pub(crate) const NEWEST: u32 = 8;
 
 /// The database failed. The text is for the log, never for a client.
 #[derive(Debug, thiserror::Error)]
@@ -47,29 +29,33 @@ pub enum StoreError {
     /// SQLite says why.
     #[error("database: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    /// The transaction was not committed; the reason is in the log.
-    #[error("database: the transaction was not committed")]
+    /// Nobody knows that the transaction was committed; the reason is in the log.
+    #[error("database: the transaction is not known to be committed")]
     NotCommitted,
+    /// An answer is without the row that it must have.
+    #[error("database: expected a row, found none")]
+    NoRow,
+    /// A row holds something else than was written.
+    #[error("database: column {column} of a row: expected {expected}, found something else")]
+    Unreadable {
+        /// The column's number, from 0.
+        column: usize,
+        /// What it must hold.
+        expected: &'static str,
+    },
     /// Somebody else wrote where the audit ends; nothing is added, so that nothing is covered up.
     #[error(
         "database: the audit's end is not what was written; `kombi-exchange audit verify` says more"
     )]
     AuditBroken,
-    /// The file was written by a later version.
+    /// The database was written by a later version.
     #[error("database: expected schema version {known} or older, found {found}")]
     TooNew {
         /// The newest that this program knows.
         known: u32,
-        /// The file's.
+        /// The database's.
         found: u32,
     },
-}
-
-impl StoreError {
-    fn is_busy(&self) -> bool {
-        let Self::Sqlite(error) = self else { return false };
-        error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
-    }
 }
 
 /// A handle on the database; clones share it.
@@ -83,37 +69,7 @@ pub struct Store {
 impl Store {
     /// Opens the database at `path`, making or migrating it as needed.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let deadline = Instant::now() + BUSY_TIMEOUT;
-        loop {
-            match Self::try_open(path) {
-                // While another process makes the database or closes it as the last one, SQLite
-                // says "busy" without waiting.
-                Err(error) if error.is_busy() && Instant::now() < deadline => {
-                    std::thread::sleep(PAUSE);
-                }
-                result => return result,
-            }
-        }
-    }
-
-    fn try_open(path: &Path) -> Result<Self, StoreError> {
-        let mut writer = Connection::open(path)?;
-        writer.busy_timeout(BUSY_TIMEOUT)?;
-        writer.pragma_update(None, "journal_mode", "WAL")?;
-        // In WAL mode, FULL is what makes a commit survive a loss of power.
-        writer.pragma_update(None, "synchronous", "FULL")?;
-        writer.pragma_update(None, "foreign_keys", true)?;
-        migrate(&mut writer)?;
-
-        let reader = || {
-            let reader = Connection::open(path)?;
-            reader.busy_timeout(BUSY_TIMEOUT)?;
-            reader.pragma_update(None, "query_only", true)?;
-            reader.set_prepared_statement_cache_capacity(STATEMENTS);
-            Ok::<_, StoreError>(reader)
-        };
-        let (reader, long_reader) = (reader()?, reader()?);
-        writer.set_prepared_statement_cache_capacity(STATEMENTS);
+        let (writer, [reader, long_reader]) = sqlite::open(path)?;
         Ok(Self {
             writer: thread::writer(writer),
             reader: thread::reader(reader),
@@ -161,7 +117,7 @@ impl Store {
     /// Whether reading and writing work.
     pub async fn answers(&self) -> Result<(), StoreError> {
         let probe = |connection: &Connection| {
-            connection.query_row("SELECT 1", [], |_| Ok(())).map_err(StoreError::from)
+            connection.query_row("SELECT 1", &[], |_| Ok::<_, StoreError>(()))
         };
         self.read(probe).await?;
         self.write(probe).await
@@ -190,37 +146,20 @@ where
     answer.await.map_err(|_| StoreError::NotCommitted)?
 }
 
-fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    // Immediate: of two processes that open a new file at once, one waits for the other.
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let steps = MIGRATIONS
-        .get(version as usize..)
-        .ok_or(StoreError::TooNew { known: NEWEST, found: version })?;
-    for step in steps {
-        transaction.execute_batch(step)?;
-    }
-    transaction.pragma_update(None, "user_version", NEWEST)?;
-    transaction.commit()?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn insert(jti: &'static str) -> impl FnOnce(&Connection) -> Result<(), StoreError> {
         move |connection| {
-            connection.execute("INSERT INTO spent_jti VALUES (?1, 0)", [jti])?;
+            connection.execute("INSERT INTO spent_jti VALUES (?1, 0)", params![jti])?;
             Ok(())
         }
     }
 
     async fn count(store: &Store) -> u32 {
         let count = |connection: &Connection| {
-            connection
-                .query_row("SELECT count(*) FROM spent_jti", [], |row| row.get(0))
-                .map_err(StoreError::from)
+            connection.query_row("SELECT count(*) FROM spent_jti", &[], |row| row.get(0))
         };
         store.read(count).await.unwrap()
     }
@@ -244,7 +183,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("t.db");
         drop(Store::open(&path).unwrap());
-        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         assert!(matches!(Store::open(&path), Err(StoreError::TooNew { found: 99, .. })));
     }
 

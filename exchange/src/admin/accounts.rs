@@ -7,7 +7,6 @@ use kombi_spec::{
     account::{Done, Order},
     code::Code,
 };
-use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -20,7 +19,7 @@ use crate::{
     links,
     refusal::Refusal,
     registration, reply, revocations,
-    store::StoreError,
+    store::{Connection, StoreError},
     time::UnixTime,
 };
 

@@ -7,7 +7,6 @@ use kombi_spec::{
     account::{Flag, Flags, MAX_FLAG_BYTES, MAX_FLAGS, MAX_FLAGS_VERSION},
     code::Code,
 };
-use rusqlite::Connection;
 use serde::Deserialize;
 
 use super::{Admin, parse, reason};
@@ -18,7 +17,7 @@ use crate::{
     instance::{InstanceId, Subject},
     refusal::Refusal,
     registration, reply,
-    store::StoreError,
+    store::{Connection, StoreError},
     time::UnixTime,
 };
 

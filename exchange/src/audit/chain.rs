@@ -3,10 +3,12 @@
 use std::{fmt, str::FromStr};
 
 use ring::hmac;
-use rusqlite::{Connection, params};
 
 use super::Record;
-use crate::{store::StoreError, time::UnixTime};
+use crate::{
+    store::{self, Connection, StoreError, params},
+    time::UnixTime,
+};
 
 /// Length of the audit's key, in bytes.
 pub(super) const KEY_BYTES: usize = 32;
@@ -84,16 +86,17 @@ impl Row {
     pub(super) fn insert(&self, connection: &Connection, hash: &[u8]) -> Result<(), StoreError> {
         let [kind, actor, action, instance, subject, detail, reason, request_id, outcome] =
             &self.texts;
-        connection
-            .prepare_cached("INSERT INTO audit VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)")?
-            .execute(params![
+        connection.execute(
+            "INSERT INTO audit VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
+            params![
                 self.seq, self.at, kind, actor, action, instance, subject, detail, reason,
                 request_id, outcome, hash
-            ])?;
+            ],
+        )?;
         Ok(())
     }
 
-    pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Self, Vec<u8>)> {
+    pub(super) fn read(row: &store::Row<'_>) -> Result<(Self, Vec<u8>), StoreError> {
         let mut texts = [const { String::new() }; 9];
         for (text, column) in texts.iter_mut().zip(2..) {
             *text = row.get(column)?;

@@ -1,6 +1,9 @@
 //! The audit for other eyes: people are pseudonyms in it.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    ops::ControlFlow,
+};
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -8,7 +11,7 @@ use time::OffsetDateTime;
 use super::{Audit, Row, chain::hex};
 use crate::{
     csv,
-    store::{Store, StoreError},
+    store::{Connection, Store, StoreError, params},
 };
 
 /// What an export looks like.
@@ -60,17 +63,14 @@ pub async fn export(
     mut output: impl Write + Send + 'static,
 ) -> Result<u64, ExportError> {
     let audit = audit.clone();
-    let all = move |connection: &rusqlite::Connection| {
+    let all = move |connection: &Connection| {
         let select = format!("SELECT {} FROM audit WHERE seq > ?1 ORDER BY seq", Row::COLUMNS);
-        let sql = StoreError::from;
-        let mut select = connection.prepare(&select).map_err(sql)?;
-        let mut rows = select.query([after]).map_err(sql)?;
         if form == Form::Csv {
             write!(output, "{NAMES}\r\n")?;
         }
         let mut count = 0;
-        while let Some(row) = rows.next().map_err(sql)? {
-            let (row, hash) = Row::read(row).map_err(sql)?;
+        connection.query_each(&select, params![after], |row| {
+            let (row, hash) = Row::read(row)?;
             let exported = exported(&audit, &row, &hash);
             match form {
                 Form::Csv => write!(output, "{}\r\n", line(&exported))?,
@@ -80,7 +80,8 @@ pub async fn export(
                 }
             }
             count += 1;
-        }
+            Ok::<_, ExportError>(ControlFlow::<()>::Continue(()))
+        })?;
         output.flush()?;
         Ok(count)
     };

@@ -2,12 +2,14 @@
 //! is found.
 
 use proptest::prelude::*;
-use rusqlite::{Connection, params};
 
 use super::{
     Act, Action, Actor, Anchor, Audit, NOTHING_BEFORE, Problem, Record, Verdict, begin, chain::hex,
 };
-use crate::time::UnixTime;
+use crate::{
+    store::{Connection, params},
+    time::UnixTime,
+};
 
 const KEY: [u8; 32] = [7; 32];
 const RECORDS: i64 = 1_000;
@@ -110,8 +112,9 @@ fn done(connection: &Connection, deed: &Deed) -> (i64, Problem) {
         Deed::CutAndSaySo(seq) => {
             run(&format!("DELETE FROM audit WHERE seq >= {seq}"));
             let last = format!("SELECT hash FROM audit WHERE seq = {}", seq - 1);
-            let hash = connection.query_row(&last, [], |row| row.get(0));
-            let hash: Vec<u8> = hash.unwrap_or(NOTHING_BEFORE.to_vec());
+            let hash: Option<Vec<u8>> =
+                connection.query_optional(&last, &[], |row| row.get(0)).unwrap();
+            let hash = hash.unwrap_or(NOTHING_BEFORE.to_vec());
             run(&format!("UPDATE audit_head SET seq = {}, hash = x'{}'", seq - 1, hex(&hash)));
             (seq, Problem::EndChanged)
         }
@@ -136,8 +139,7 @@ fn done(connection: &Connection, deed: &Deed) -> (i64, Problem) {
 
 /// A database with these records, and where its audit ends.
 fn written(audit: &Audit, records: &[Record]) -> (Connection, Anchor) {
-    let connection = Connection::open_in_memory().unwrap();
-    connection.execute_batch(include_str!("../store/0005_audit.sql")).unwrap();
+    let connection = Connection::in_memory();
     connection.execute_batch("BEGIN").unwrap();
     begin(&connection, b"sealed", &KEY).unwrap();
     for (record, now) in records.iter().zip(1..) {
@@ -194,10 +196,11 @@ fn nothing_is_added_to_an_audit_whose_end_was_changed() {
     let audit = Audit::with(&KEY);
     let record = Act::at_the_command_line().did(Action::Login);
     let (connection, end) = written(&audit, &[record.clone(), record.clone()]);
-    let hash: Vec<u8> =
-        connection.query_row("SELECT hash FROM audit WHERE seq = 1", [], |row| row.get(0)).unwrap();
+    let hash: Vec<u8> = connection
+        .query_row("SELECT hash FROM audit WHERE seq = 1", &[], |row| row.get(0))
+        .unwrap();
     let change = "UPDATE audit_head SET seq = ?1, hash = ?2";
-    connection.execute(change, params![1, hash]).unwrap();
+    connection.execute(change, params![1_i64, hash]).unwrap();
     assert!(audit.record(&connection, &record, UnixTime::from_secs(9)).is_err());
     connection.execute(change, params![end.seq, end.hash]).unwrap();
     assert!(audit.record(&connection, &record, UnixTime::from_secs(9)).is_ok());

@@ -1,9 +1,9 @@
 //! Whether the audit is what was written.
 
-use rusqlite::Connection;
+use std::ops::ControlFlow;
 
 use super::{Anchor, Audit, NOTHING_BEFORE, Row};
-use crate::store::{Store, StoreError};
+use crate::store::{Connection, Store, StoreError};
 
 /// What became of the audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,11 @@ pub async fn verify(
     anchor: Option<Anchor>,
 ) -> Result<Verdict, StoreError> {
     let audit = audit.clone();
-    store.read_long(move |connection| audit.verify_in(connection, anchor.as_ref())).await
+    // One look at the database: records are added meanwhile.
+    let verify = move |connection: &Connection| {
+        connection.snapshot(|connection| audit.verify_in(connection, anchor.as_ref()))
+    };
+    store.read_long(verify).await
 }
 
 impl Audit {
@@ -55,29 +59,31 @@ impl Audit {
         connection: &Connection,
         anchor: Option<&Anchor>,
     ) -> Result<Verdict, StoreError> {
-        // One look at the database: records are added meanwhile.
-        let snapshot = connection.unchecked_transaction()?;
-        let broken = |seq, problem| Ok(Verdict::Broken { seq, problem });
+        let broken = |seq, problem| Verdict::Broken { seq, problem };
         let select = format!("SELECT {} FROM audit ORDER BY seq", Row::COLUMNS);
-        let mut select = snapshot.prepare(&select)?;
-        let mut rows = select.query([])?;
         let mut end = Anchor { seq: 0, hash: NOTHING_BEFORE.to_vec() };
         let mut anchored = anchor.is_none_or(|anchor| *anchor == end);
-        while let Some(row) = rows.next()? {
-            let (found, due) = (row.get::<_, i64>(0)?, end.seq.saturating_add(1));
+        let at_fault = connection.query_each(&select, &[], |row| {
+            let (found, due) = (row.get::<i64>(0)?, end.seq.saturating_add(1));
             if found != due {
                 let problem = if found > due { Problem::Missing } else { Problem::Changed };
-                return broken(due.min(found), problem);
+                return Ok(ControlFlow::Break(broken(due.min(found), problem)));
             }
-            let Ok((row, hash)) = Row::read(row) else { return broken(due, Problem::Changed) };
+            let changed = Ok(ControlFlow::Break(broken(due, Problem::Changed)));
+            let Ok((row, hash)) = Row::read(row) else { return changed };
             if hash != self.keys.hash(&row, &end.hash) {
-                return broken(due, Problem::Changed);
+                return changed;
             }
             end = Anchor { seq: due, hash };
             anchored |= anchor == Some(&end);
+            Ok::<_, StoreError>(ControlFlow::Continue(()))
+        })?;
+        if let Some(verdict) = at_fault {
+            return Ok(verdict);
         }
+        let broken = |seq, problem| Ok(broken(seq, problem));
         let after = end.seq.saturating_add(1);
-        let Ok(head) = self.head_in(&snapshot) else { return broken(after, Problem::EndChanged) };
+        let Ok(head) = self.head_in(connection) else { return broken(after, Problem::EndChanged) };
         if head.seq > end.seq {
             return broken(after, Problem::Cut);
         }

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use kombi_spec::account::Flags;
-use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
 use super::{Due, Outcome};
 use crate::{
     instance::{InstanceId, Subject},
-    store::StoreError,
+    store::{Connection, Row, StoreError, params},
     time::UnixTime,
 };
 
@@ -88,27 +87,22 @@ pub fn read(
     subject: &Subject,
     now: UnixTime,
 ) -> Result<Option<Standing>, StoreError> {
-    let row = connection
-        .prepare_cached(
-            "SELECT version, flags, set_at, applied_version, problem FROM flags
-             WHERE instance_id = ?1 AND sub = ?2",
-        )?
-        .query_row([instance.as_str(), subject.as_str()], |row| {
-            let flags: String = row.get(1)?;
-            let applied_version = row.get::<_, Option<i64>>(3)?.map(from_sql);
-            let version = from_sql(row.get(0)?);
-            let applied = applied_version == Some(version);
-            let set_at = UnixTime::from_sql(row.get(2)?);
-            Ok(Standing {
-                version,
-                flags: parsed(&flags)?,
-                state: if applied { State::Applied } else { State::Pending },
-                lag_s: if applied { 0 } else { now.since(set_at).as_secs() },
-                applied_version,
-                problem: row.get(4)?,
-            })
-        });
-    Ok(row.optional()?)
+    let select = "SELECT version, flags, set_at, applied_version, problem FROM flags
+                  WHERE instance_id = ?1 AND sub = ?2";
+    connection.query_optional(select, params![instance.as_str(), subject.as_str()], |row| {
+        let applied_version = row.get::<Option<i64>>(3)?.map(from_sql);
+        let version = from_sql(row.get(0)?);
+        let applied = applied_version == Some(version);
+        let set_at = UnixTime::from_sql(row.get(2)?);
+        Ok(Standing {
+            version,
+            flags: flags_in(row, 1)?,
+            state: if applied { State::Applied } else { State::Pending },
+            lag_s: if applied { 0 } else { now.since(set_at).as_secs() },
+            applied_version,
+            problem: row.get(4)?,
+        })
+    })
 }
 
 /// `subject` was just let into `instance`: whether flags have waited for that, which are due now.
@@ -119,15 +113,16 @@ pub fn someone_came(
     now: UnixTime,
 ) -> Result<bool, StoreError> {
     let due = "UPDATE flags SET next_at = ?3 WHERE instance_id = ?1 AND sub = ?2
-               AND applied_version IS NOT version AND next_at > ?3";
-    let values = params![instance.as_str(), subject.as_str(), now.as_sql()];
-    Ok(connection.prepare_cached(due)?.execute(values)? > 0)
+               AND applied_version IS DISTINCT FROM version AND next_at > ?3";
+    let rows =
+        connection.execute(due, params![instance.as_str(), subject.as_str(), now.as_sql()])?;
+    Ok(rows > 0)
 }
 
 /// How many are not where they should be.
 pub fn count_pending(connection: &Connection) -> Result<i64, StoreError> {
-    let count = "SELECT count(*) FROM flags WHERE applied_version IS NOT version";
-    Ok(connection.query_row(count, [], |row| row.get(0))?)
+    let count = "SELECT count(*) FROM flags WHERE applied_version IS DISTINCT FROM version";
+    connection.query_row(count, &[], |row| row.get(0))
 }
 
 pub(super) fn due(
@@ -135,18 +130,20 @@ pub(super) fn due(
     instance: InstanceId,
     subject: Subject,
 ) -> Result<Due, StoreError> {
-    let row = connection
-        .prepare_cached(
-            "SELECT version, flags, set_at, applied_version IS version, failures FROM flags
-             WHERE instance_id = ?1 AND sub = ?2",
-        )?
-        .query_row([instance.as_str(), subject.as_str()], |row| {
-            let flags: String = row.get(1)?;
-            Ok((from_sql(row.get(0)?), parsed(&flags)?, row.get(2)?, row.get(3)?, row.get(4)?))
-        })?;
-    let (version, flags, set_at, applied, failures) = row;
-    let set_at = UnixTime::from_sql(set_at);
-    Ok(Due { instance, subject, version, flags, set_at, applied, failures })
+    let select = "SELECT version, flags, set_at, applied_version IS NOT DISTINCT FROM version,
+                         failures
+                  FROM flags WHERE instance_id = ?1 AND sub = ?2";
+    connection.query_row(select, params![instance.as_str(), subject.as_str()], |row| {
+        Ok(Due {
+            instance: instance.clone(),
+            subject: subject.clone(),
+            version: from_sql(row.get(0)?),
+            flags: flags_in(row, 1)?,
+            set_at: UnixTime::from_sql(row.get(2)?),
+            applied: row.get(3)?,
+            failures: row.get(4)?,
+        })
+    })
 }
 
 /// Writes down what an attempt came to, and when the next is due; whether the version is still the
@@ -162,8 +159,9 @@ pub(super) fn settle(
         (due.instance.as_str(), due.subject.as_str(), as_sql(due.version));
     let changed = match outcome {
         Outcome::Applied { .. } => connection.execute(
-            "UPDATE flags SET applied_at = iif(applied_version IS version, applied_at, ?4),
-                 applied_version = version, problem = '', failures = 0, next_at = ?5
+            "UPDATE flags SET applied_version = version, applied_at = CASE
+                     WHEN applied_version IS DISTINCT FROM version THEN ?4 ELSE applied_at END,
+                 problem = '', failures = 0, next_at = ?5
              WHERE instance_id = ?1 AND sub = ?2 AND version = ?3",
             params![instance, sub, version, now.as_sql(), now.plus(drift).as_sql()],
         )?,
@@ -182,10 +180,10 @@ pub(super) fn settle(
     Ok(changed > 0)
 }
 
-fn parsed(flags: &str) -> rusqlite::Result<Flags> {
-    serde_json::from_str(flags).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, error.into())
-    })
+fn flags_in(row: &Row<'_>, column: usize) -> Result<Flags, StoreError> {
+    let flags: String = row.get(column)?;
+    let unreadable = StoreError::Unreadable { column, expected: "flags as JSON" };
+    serde_json::from_str(&flags).map_err(|_| unreadable)
 }
 
 /// Versions are below 2^53.
@@ -206,15 +204,10 @@ mod tests {
     const NOW: UnixTime = UnixTime::from_secs(1_000_000);
 
     fn database() -> (Connection, InstanceId, Subject) {
-        let connection = Connection::open_in_memory().unwrap();
-        for step in
-            [include_str!("../store/0001_first.sql"), include_str!("../store/0006_flags.sql")]
-        {
-            connection.execute_batch(step).unwrap();
-        }
-        connection
-            .execute_batch("INSERT INTO instances VALUES ('lab', 'https://a', 0, 'o', x'00', 0)")
-            .unwrap();
+        let connection = Connection::in_memory();
+        let insert = "INSERT INTO instances (id, url, allow_private, owner, sealed_key, added_at)
+                      VALUES ('lab', 'https://a', FALSE, 'o', ?1, 0)";
+        connection.execute(insert, params![vec![0]]).unwrap();
         (connection, InstanceId::parse("lab").unwrap(), Subject::parse("ada").unwrap())
     }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use kombi_spec::handoff::LIFETIME_S;
 use ring::digest::{SHA256, digest};
-use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use super::form::Redemption;
@@ -15,7 +14,7 @@ use crate::{
     instance::{InstanceId, Subject},
     random::{self, NoRandomness},
     revocations,
-    store::{Store, StoreError},
+    store::{Connection, Store, StoreError, params},
     time::UnixTime,
 };
 
@@ -24,7 +23,7 @@ const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many codes of one person for one instance may be waiting to be redeemed. Older ones are
 /// forgotten.
-const WAITING: u32 = 16;
+const WAITING: i64 = 16;
 
 /// Why sessions end.
 const REDEEMED_TWICE: &str = "code redeemed twice";
@@ -146,13 +145,13 @@ pub async fn issue(
     let keep_until = expires_at.plus(MEMORY);
     store
         .write(move |connection| {
-            connection
-                .prepare_cached(
-                    "INSERT INTO handoff_codes (hash, instance_id, sub, person, redirect_uri,
-                         challenge, expires_at, keep_until, state, replayed)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'issued', 0)",
-                )?
-                .execute(params![
+            connection.execute(
+                "INSERT INTO handoff_codes (hash, instance_id, sub, person, redirect_uri,
+                     challenge, expires_at, keep_until, state, replayed, turn)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'issued', FALSE, (
+                     SELECT coalesce(max(turn), 0) + 1 FROM handoff_codes
+                     WHERE sub = ?3 AND instance_id = ?2 AND state = 'issued'))",
+                params![
                     hash,
                     instance.as_str(),
                     subject.as_str(),
@@ -161,15 +160,15 @@ pub async fn issue(
                     challenge.0,
                     expires_at.as_sql(),
                     keep_until.as_sql(),
-                ])?;
-            connection
-                .prepare_cached(
-                    "DELETE FROM handoff_codes WHERE hash IN (
-                         SELECT hash FROM handoff_codes
-                         WHERE sub = ?1 AND instance_id = ?2 AND state = 'issued'
-                         ORDER BY rowid DESC LIMIT -1 OFFSET ?3)",
-                )?
-                .execute(params![subject.as_str(), instance.as_str(), WAITING])?;
+                ],
+            )?;
+            connection.execute(
+                "DELETE FROM handoff_codes WHERE hash IN (
+                     SELECT hash FROM handoff_codes
+                     WHERE sub = ?1 AND instance_id = ?2 AND state = 'issued'
+                     ORDER BY turn DESC LIMIT ?3 OFFSET ?3)",
+                params![subject.as_str(), instance.as_str(), WAITING],
+            )?;
             audit.record(connection, &issued, now)
         })
         .await
@@ -190,19 +189,15 @@ fn redeem_in(
     now: UnixTime,
 ) -> Result<Redeemed, StoreError> {
     let hash = redemption.code.hash();
-    let row = connection
-        .prepare_cached(
-            "SELECT instance_id, sub, person, redirect_uri, challenge, expires_at, state
-             FROM handoff_codes WHERE hash = ?1",
-        )?
-        .query_row([&hash], |row| {
-            Ok((
-                (row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?),
-                (row.get::<_, String>(3)?, row.get::<_, String>(4)?),
-                (row.get::<_, i64>(5)?, row.get::<_, String>(6)?),
-            ))
-        })
-        .optional()?;
+    let select = "SELECT instance_id, sub, person, redirect_uri, challenge, expires_at, state
+                  FROM handoff_codes WHERE hash = ?1";
+    let row = connection.query_optional(select, params![hash], |row| {
+        Ok((
+            (row.get::<String>(0)?, row.get::<String>(1)?, row.get::<String>(2)?),
+            (row.get::<String>(3)?, row.get::<String>(4)?),
+            (row.get::<i64>(5)?, row.get::<String>(6)?),
+        ))
+    })?;
     let Some(((instance, subject, person), (redirect_uri, challenge), (expires_at, state))) = row
     else {
         return Ok(Redeemed::Refused("not known"));
@@ -213,8 +208,8 @@ fn redeem_in(
         return Ok(Redeemed::Refused("not readable"));
     };
     if state != "issued" {
-        let again = "UPDATE handoff_codes SET replayed = 1 WHERE hash = ?1";
-        connection.prepare_cached(again)?.execute([&hash])?;
+        let again = "UPDATE handoff_codes SET replayed = TRUE WHERE hash = ?1";
+        connection.execute(again, params![hash])?;
         if state != "entered" {
             return Ok(Redeemed::Refused("redeemed before, without a session (yet)"));
         }
@@ -222,7 +217,7 @@ fn redeem_in(
         return Ok(Redeemed::Again { instance, subject });
     }
     let spend = "UPDATE handoff_codes SET state = 'spent', person = '' WHERE hash = ?1";
-    connection.prepare_cached(spend)?.execute([&hash])?;
+    connection.execute(spend, params![hash])?;
     if expires_at <= now.as_sql() {
         return Ok(Redeemed::Refused("expired"));
     }
@@ -247,12 +242,9 @@ pub async fn entered(store: &Store, code: &OneTimeCode, now: UnixTime) -> Result
         .write(move |connection| {
             let enter = "UPDATE handoff_codes SET state = 'entered' WHERE hash = ?1
                          RETURNING instance_id, sub, replayed";
-            let row = connection
-                .prepare_cached(enter)?
-                .query_row([&hash], |row| {
-                    Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get(2)?))
-                })
-                .optional()?;
+            let row = connection.query_optional(enter, params![hash], |row| {
+                Ok((row.get::<String>(0)?, row.get::<String>(1)?, row.get(2)?))
+            })?;
             let Some((instance, subject, true)) = row else { return Ok(false) };
             let (Ok(instance), Ok(subject)) =
                 (InstanceId::parse(&instance), Subject::parse(&subject))
@@ -270,10 +262,10 @@ pub async fn forget(store: &Store, now: UnixTime) -> Result<(), StoreError> {
     let now = now.as_sql();
     store
         .write(move |connection| {
-            connection.execute("DELETE FROM handoff_codes WHERE keep_until < ?1", [now])?;
+            connection.execute("DELETE FROM handoff_codes WHERE keep_until < ?1", params![now])?;
             // What nobody has redeemed in time cannot be redeemed twice.
             let unused = "DELETE FROM handoff_codes WHERE state = 'issued' AND expires_at < ?1";
-            connection.execute(unused, [now])?;
+            connection.execute(unused, params![now])?;
             Ok(())
         })
         .await

@@ -1,10 +1,9 @@
-//! The two threads of the database. The writer commits in groups: what arrives while a commit
-//! is on its way to disk goes into the next one, so that a crowd shares the price of one.
+//! The threads of the database. The writer commits in groups: what arrives while a commit is on
+//! its way to disk goes into the next one, so that a crowd shares the price of one.
 
-use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::mpsc;
 
-use super::StoreError;
+use super::{Connection, StoreError};
 
 /// How many jobs share a transaction at most; keeps the first from waiting for the last.
 const GROUP: usize = 128;
@@ -27,7 +26,7 @@ pub(super) struct Done {
 }
 
 /// Starts the thread that writes.
-pub(super) fn writer(mut connection: Connection) -> Jobs {
+pub(super) fn writer(connection: Connection) -> Jobs {
     start(move |jobs| {
         while let Some(first) = jobs.blocking_recv() {
             let mut group = vec![first];
@@ -36,15 +35,15 @@ pub(super) fn writer(mut connection: Connection) -> Jobs {
             {
                 group.push(next);
             }
-            match commit(&mut connection, group) {
-                Ok(done) => done.into_iter().for_each(|done| (done.tell)()),
+            match commit(&connection, group) {
+                Ok(told) => told.into_iter().for_each(|tell| tell()),
                 Err(error) => tracing::error!(%error, "the database did not commit"),
             }
         }
     })
 }
 
-/// Starts the thread that reads.
+/// Starts a thread that reads.
 pub(super) fn reader(connection: Connection) -> Jobs {
     start(move |jobs| {
         while let Some(job) = jobs.blocking_recv() {
@@ -59,26 +58,21 @@ fn start(run: impl FnOnce(&mut mpsc::Receiver<Job>) + Send + 'static) -> Jobs {
     sender
 }
 
-fn commit(connection: &mut Connection, group: Vec<Job>) -> Result<Vec<Done>, StoreError> {
-    // Immediate: a transaction that reads first could not become a writing one (SQLITE_BUSY)
-    // once another process has written in between.
-    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut all = Vec::with_capacity(group.len());
-    for job in group {
-        let savepoint = transaction.savepoint()?;
-        let done = job(&savepoint);
-        // Some errors, such as a full disk, undo the whole transaction. What came after would
-        // be committed on its own, so the group ends here.
-        if savepoint.is_autocommit() {
-            return Err(StoreError::NotCommitted);
-        }
-        if done.keep {
-            savepoint.commit()?;
-        } else {
-            savepoint.finish()?;
-        }
-        all.push(done);
-    }
+/// Does the jobs of a group in one transaction; what tells their results.
+fn commit(
+    connection: &Connection,
+    group: Vec<Job>,
+) -> Result<Vec<Box<dyn FnOnce() + Send>>, StoreError> {
+    let transaction = connection.transaction()?;
+    let told = group
+        .into_iter()
+        .map(|job| {
+            transaction.part(|connection| {
+                let Done { keep, tell } = job(connection);
+                (keep, tell)
+            })
+        })
+        .collect::<Result<_, _>>()?;
     transaction.commit()?;
-    Ok(all)
+    Ok(told)
 }

@@ -6,10 +6,12 @@
 //! so of many calls at once no two can take the same rest.
 
 use kombi_spec::usage::reserve::{Budget, Period, Scope, Unit};
-use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{call::Caller, period::Window, plan::Rule};
-use crate::{store::StoreError, time::UnixTime};
+use crate::{
+    store::{Connection, Row, StoreError, params},
+    time::UnixTime,
+};
 
 /// What counts against budgets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -112,31 +114,32 @@ pub(super) fn charge(
         return Ok(());
     }
     let starts = |period| Window::of(period, at).starts_at.as_sql();
-    let mut add = connection.prepare_cached(
-        "UPDATE usage_windows
-         SET requests = requests + ?1, tokens = tokens + ?2, cost_nano = cost_nano + ?3
-         WHERE scope = ?4 AND who = ?5 AND starts_at IN (?6, ?7, ?8, ?9) AND ends_at > ?10",
-    )?;
+    let add = "UPDATE usage_windows
+               SET requests = requests + ?1, tokens = tokens + ?2, cost_nano = cost_nano + ?3
+               WHERE scope = ?4 AND who = ?5 AND starts_at IN (?6, ?7, ?8, ?9) AND ends_at > ?10";
     for scope in [Scope::Person, Scope::Organisation, Scope::Plan] {
-        add.execute(params![
-            change.requests,
-            change.tokens,
-            change.cost_nano,
-            label(scope),
-            caller.who(scope),
-            starts(Period::Minute),
-            starts(Period::Hour),
-            starts(Period::Day),
-            starts(Period::Month),
-            at.as_sql(),
-        ])?;
+        connection.execute(
+            add,
+            params![
+                change.requests,
+                change.tokens,
+                change.cost_nano,
+                label(scope),
+                caller.who(scope),
+                starts(Period::Minute),
+                starts(Period::Hour),
+                starts(Period::Day),
+                starts(Period::Month),
+                at.as_sql(),
+            ],
+        )?;
     }
     Ok(())
 }
 
 /// Deletes sums of periods that ended before `at`.
 pub(super) fn forget(connection: &Connection, at: UnixTime) -> Result<usize, StoreError> {
-    Ok(connection.execute("DELETE FROM usage_windows WHERE ends_at < ?1", [at.as_sql()])?)
+    connection.execute("DELETE FROM usage_windows WHERE ends_at < ?1", params![at.as_sql()])
 }
 
 /// What `caller`, or all of the same organisation or plan, have used in the `period` of `at`.
@@ -149,31 +152,22 @@ pub(super) fn sums(
 ) -> Result<Charge, StoreError> {
     let (who, window) = (caller.who(scope), Window::of(period, at));
     let (start, end) = (window.starts_at.as_sql(), window.ends_at.as_sql());
-    let read = |row: &rusqlite::Row<'_>| {
+    let read = |row: &Row<'_>| {
         Ok(Charge { requests: row.get(0)?, tokens: row.get(1)?, cost_nano: row.get(2)? })
     };
-    let known = connection
-        .prepare_cached(
-            "SELECT requests, tokens, cost_nano FROM usage_windows
-             WHERE scope = ?1 AND who = ?2 AND starts_at = ?3 AND ends_at = ?4",
-        )?
-        .query_row(params![label(scope), who, start, end], read)
-        .optional()?;
+    let known = "SELECT requests, tokens, cost_nano FROM usage_windows
+                 WHERE scope = ?1 AND who = ?2 AND starts_at = ?3 AND ends_at = ?4";
+    let known = connection.query_optional(known, params![label(scope), who, start, end], read)?;
     if let Some(known) = known {
         return Ok(known);
     }
     let used = connection.query_row(sum(scope), params![who, start, end], read)?;
-    connection
-        .prepare_cached("INSERT INTO usage_windows VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
-        .execute(params![
-            label(scope),
-            who,
-            start,
-            end,
-            used.requests,
-            used.tokens,
-            used.cost_nano
-        ])?;
+    let Charge { requests, tokens, cost_nano } = used;
+    connection.execute(
+        "INSERT INTO usage_windows (scope, who, starts_at, ends_at, requests, tokens, cost_nano)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![label(scope), who, start, end, requests, tokens, cost_nano],
+    )?;
     Ok(used)
 }
 
@@ -181,18 +175,21 @@ pub(super) fn sums(
 const fn sum(scope: Scope) -> &'static str {
     match scope {
         Scope::Person => {
-            "SELECT coalesce(sum(requests), 0), coalesce(sum(input_tokens + output_tokens), 0),
-                    coalesce(sum(cost_nano), 0)
+            "SELECT CAST(coalesce(sum(requests), 0) AS BIGINT),
+                    CAST(coalesce(sum(input_tokens + output_tokens), 0) AS BIGINT),
+                    CAST(coalesce(sum(cost_nano), 0) AS BIGINT)
              FROM usage_metrics WHERE subject = ?1 AND reserved_at >= ?2 AND reserved_at < ?3"
         }
         Scope::Organisation => {
-            "SELECT coalesce(sum(requests), 0), coalesce(sum(input_tokens + output_tokens), 0),
-                    coalesce(sum(cost_nano), 0)
+            "SELECT CAST(coalesce(sum(requests), 0) AS BIGINT),
+                    CAST(coalesce(sum(input_tokens + output_tokens), 0) AS BIGINT),
+                    CAST(coalesce(sum(cost_nano), 0) AS BIGINT)
              FROM usage_metrics WHERE org = ?1 AND reserved_at >= ?2 AND reserved_at < ?3"
         }
         Scope::Plan => {
-            "SELECT coalesce(sum(requests), 0), coalesce(sum(input_tokens + output_tokens), 0),
-                    coalesce(sum(cost_nano), 0)
+            "SELECT CAST(coalesce(sum(requests), 0) AS BIGINT),
+                    CAST(coalesce(sum(input_tokens + output_tokens), 0) AS BIGINT),
+                    CAST(coalesce(sum(cost_nano), 0) AS BIGINT)
              FROM usage_metrics WHERE plan = ?1 AND reserved_at >= ?2 AND reserved_at < ?3"
         }
     }

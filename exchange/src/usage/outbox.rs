@@ -7,9 +7,12 @@
 //! again counts once at the other end, too.
 
 use kombi_spec::usage::meter::{COST_NANO, INPUT_TOKENS, MeterEvent, OUTPUT_TOKENS, Payload};
-use rusqlite::{Connection, params};
 
-use crate::{random, store::StoreError, time::UnixTime};
+use crate::{
+    random,
+    store::{Connection, StoreError, params},
+    time::UnixTime,
+};
 
 /// How long an hour is, in seconds.
 const HOUR_S: i64 = 3_600;
@@ -35,36 +38,34 @@ pub(super) fn fill(
 ) -> Result<usize, StoreError> {
     let before = complete.as_sql() / HOUR_S * HOUR_S;
     let most = i64::try_from(most).unwrap_or(i64::MAX);
-    let due = "SELECT rowid FROM usage_metrics
-               WHERE metered = 0 AND billed = 1 AND state = 'settled' AND reserved_at < ?1
-               ORDER BY reserved_at LIMIT ?2";
-    let shares = connection
-        .prepare_cached(&format!(
-            "SELECT subject, org, plan, provider, model, currency,
-                    reserved_at / {HOUR_S} * {HOUR_S} AS hour,
-                    sum(input_tokens - metered_input), sum(output_tokens - metered_output),
-                    sum(cost_nano - metered_cost_nano)
-             FROM usage_metrics WHERE rowid IN ({due})
-             GROUP BY 1, 2, 3, 4, 5, 6, 7"
-        ))?
-        .query_map(params![before, most], |row| {
-            Ok(Share {
-                subject: row.get(0)?,
-                org: row.get(1)?,
-                plan: row.get(2)?,
-                provider: row.get(3)?,
-                model: row.get(4)?,
-                currency: row.get(5)?,
-                hour: row.get(6)?,
-                values: [row.get(7)?, row.get(8)?, row.get(9)?],
-            })
-        })?
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut write = connection.prepare_cached(
-        "INSERT INTO usage_outbox (identifier, event_name, subject, org, plan, provider, model,
-                                   currency, hour, value, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-    )?;
+    // The same rows each time that it is asked for.
+    let due = "SELECT request_id, attempt FROM usage_metrics
+               WHERE NOT metered AND billed AND state = 'settled' AND reserved_at < ?1
+               ORDER BY reserved_at, request_id, attempt LIMIT ?2";
+    let sums = format!(
+        "SELECT subject, org, plan, provider, model, currency,
+                reserved_at / {HOUR_S} * {HOUR_S} AS hour,
+                CAST(sum(input_tokens - metered_input) AS BIGINT),
+                CAST(sum(output_tokens - metered_output) AS BIGINT),
+                CAST(sum(cost_nano - metered_cost_nano) AS BIGINT)
+         FROM usage_metrics WHERE (request_id, attempt) IN ({due})
+         GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 1, 2, 3, 4, 5, 6, 7"
+    );
+    let shares = connection.query_all(&sums, params![before, most], |row| {
+        Ok(Share {
+            subject: row.get(0)?,
+            org: row.get(1)?,
+            plan: row.get(2)?,
+            provider: row.get(3)?,
+            model: row.get(4)?,
+            currency: row.get(5)?,
+            hour: row.get(6)?,
+            values: [row.get(7)?, row.get(8)?, row.get(9)?],
+        })
+    })?;
+    let write = "INSERT INTO usage_outbox (identifier, event_name, subject, org, plan, provider,
+                                           model, currency, hour, value, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
     for share in &shares {
         for (event_name, value) in
             [INPUT_TOKENS, OUTPUT_TOKENS, COST_NANO].into_iter().zip(share.values)
@@ -72,28 +73,31 @@ pub(super) fn fill(
             if value == 0 {
                 continue;
             }
-            write.execute(params![
-                format!("kombi-{}", random::request_id()),
-                event_name,
-                share.subject,
-                share.org,
-                share.plan,
-                share.provider,
-                share.model,
-                share.currency,
-                share.hour,
-                value,
-                now.as_sql(),
-            ])?;
+            connection.execute(
+                write,
+                params![
+                    format!("kombi-{}", random::request_id()),
+                    event_name,
+                    share.subject,
+                    share.org,
+                    share.plan,
+                    share.provider,
+                    share.model,
+                    share.currency,
+                    share.hour,
+                    value,
+                    now.as_sql(),
+                ],
+            )?;
         }
     }
     let mark = format!(
         "UPDATE usage_metrics SET
-             metered = 1, metered_input = input_tokens, metered_output = output_tokens,
+             metered = TRUE, metered_input = input_tokens, metered_output = output_tokens,
              metered_cost_nano = cost_nano
-         WHERE rowid IN ({due})"
+         WHERE (request_id, attempt) IN ({due})"
     );
-    Ok(connection.prepare_cached(&mark)?.execute(params![before, most])?)
+    connection.execute(&mark, params![before, most])
 }
 
 /// Up to `most` events after the one with the id `after`, with their ids.
@@ -106,8 +110,7 @@ pub(crate) fn events(
         "SELECT id, identifier, event_name, hour, value, subject, org, plan, provider, model,
                        currency
                 FROM usage_outbox WHERE id > ?1 ORDER BY id LIMIT ?2";
-    let mut read = connection.prepare_cached(read)?;
-    let events = read.query_map(params![after, most], |row| {
+    connection.query_all(read, params![after, most], |row| {
         let value: i64 = row.get(4)?;
         Ok(MeterEvent {
             id: row.get(0)?,
@@ -124,6 +127,5 @@ pub(crate) fn events(
                 currency: row.get(10)?,
             },
         })
-    })?;
-    Ok(events.collect::<Result<_, _>>()?)
+    })
 }

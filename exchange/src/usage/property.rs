@@ -7,7 +7,6 @@ use kombi_spec::usage::{
     settle::{self, EndReason, Settlement, UsageSource},
 };
 use proptest::prelude::*;
-use rusqlite::Connection;
 
 use super::{
     budget,
@@ -18,7 +17,7 @@ use super::{
     settle::{Settling, settle as settle_one},
     terms::Terms,
 };
-use crate::time::UnixTime;
+use crate::{store::Connection, time::UnixTime};
 
 const NOW: UnixTime = UnixTime::from_secs(1_795_478_400);
 
@@ -146,8 +145,7 @@ fn rank(source: Option<&str>) -> Option<Rank> {
 proptest! {
     #[test]
     fn any_order_gives_one_row_with_the_best_numbers(events in events()) {
-        let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(include_str!("../store/0002_usage.sql")).unwrap();
+        let connection = Connection::in_memory();
         let (terms, caller) = (terms(), super::call::Call::parse(call()).unwrap().caller("pro"));
         let mut expected: [Expected; 3] = [None; 3];
         for (attempt, event) in &events {
@@ -159,14 +157,10 @@ proptest! {
             }
             apply(&connection, &terms, *attempt, *event);
         }
-        let mut rows = connection
-            .prepare("SELECT attempt, usage_source, output_tokens FROM usage_metrics ORDER BY 1")
+        let rows = "SELECT attempt, usage_source, output_tokens FROM usage_metrics ORDER BY 1";
+        let rows: Vec<(u32, Option<String>, u32)> = connection
+            .query_all(rows, &[], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .unwrap();
-        let rows: Vec<(u32, Option<String>, u32)> = rows
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-            .unwrap()
-            .map(Result::unwrap)
-            .collect();
         let found: Vec<_> = rows
             .iter()
             .map(|(attempt, source, output)| (*attempt, rank(source.as_deref()), u64::from(*output)))
@@ -180,7 +174,7 @@ proptest! {
         // The sums that were kept are those that are made anew.
         for (scope, period) in [(Scope::Person, Period::Hour), (Scope::Plan, Period::Month)] {
             let kept = budget::sums(&connection, &caller, scope, period, NOW).unwrap();
-            connection.execute("DELETE FROM usage_windows", []).unwrap();
+            connection.execute("DELETE FROM usage_windows", &[]).unwrap();
             let anew = budget::sums(&connection, &caller, scope, period, NOW).unwrap();
             prop_assert_eq!(kept, anew);
         }

@@ -7,11 +7,14 @@ use kombi_spec::{
     code::Code,
     usage::report::{Dimension, MAX_DAYS, MAX_ROWS, Report, Sums},
 };
-use rusqlite::{Connection, params_from_iter, types::Value};
 use time::Date;
 
 use super::period::{Window, day, midnight};
-use crate::{refusal::Refusal, store::StoreError, time::UnixTime};
+use crate::{
+    refusal::Refusal,
+    store::{Connection, Row, StoreError, Value},
+    time::UnixTime,
+};
 
 /// Which calls, and what of them is told apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +34,23 @@ pub struct Unclear {
     /// What was expected.
     pub expected: &'static str,
 }
+
+/// The columns that are summed up over settled calls, in the order of [`Sums`].
+const SUMMED: [&str; 7] = [
+    "requests",
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "audio_tokens",
+    "cost_nano",
+];
+
+/// How long a day is, in seconds.
+const DAY_S: i64 = 86_400;
+
+/// The number of a call's day since 1970.
+const DAY: &str = "reserved_at / 86400";
 
 /// What a parameter that chooses calls must be.
 const ONCE: &str = "one value";
@@ -115,30 +135,30 @@ impl Question {
         let only: String = self
             .only
             .iter()
-            .map(|(dimension, _)| format!(" AND {} = ?", column(*dimension)))
+            .zip(3..)
+            .map(|((dimension, _), number)| format!(" AND {} = ?{number}", column(*dimension)))
+            .collect();
+        let sums: String = SUMMED
+            .iter()
+            .map(|column| {
+                format!(
+                    "CAST(coalesce(sum({column}) FILTER (WHERE state = 'settled'), 0) AS BIGINT), "
+                )
+            })
             .collect();
         let sql = format!(
             "SELECT {apart} currency,
-                    sum(state = 'settled'),
-                    sum(iif(state = 'settled', requests, 0)),
-                    sum(iif(state = 'settled', input_tokens, 0)),
-                    sum(iif(state = 'settled', cached_tokens, 0)),
-                    sum(iif(state = 'settled', output_tokens, 0)),
-                    sum(iif(state = 'settled', reasoning_tokens, 0)),
-                    sum(iif(state = 'settled', audio_tokens, 0)),
-                    sum(iif(state = 'settled', cost_nano, 0)),
-                    sum(state = 'settled' AND usage_source <> 'provider'),
-                    sum(state = 'open')
-             FROM usage_metrics WHERE reserved_at >= ? AND reserved_at < ?{only}
+                    count(*) FILTER (WHERE state = 'settled'), {sums}
+                    count(*) FILTER (WHERE state = 'settled' AND usage_source <> 'provider'),
+                    count(*) FILTER (WHERE state = 'open')
+             FROM usage_metrics WHERE reserved_at >= ?1 AND reserved_at < ?2{only}
              GROUP BY {apart} currency ORDER BY {apart} currency LIMIT {}",
             MAX_ROWS + 1
         );
         let bounds = [self.from, self.to].map(|day| Value::Integer(midnight(day).as_sql()));
-        let values = self.only.iter().map(|(_, value)| Value::Text(value.clone()));
-        let mut statement = connection.prepare(&sql)?;
-        let rows = statement
-            .query_map(params_from_iter(bounds.into_iter().chain(values)), |row| self.sums(row))?
-            .collect::<Result<Vec<_>, _>>()?;
+        let only = self.only.iter().map(|(_, value)| Value::Text(value));
+        let values: Vec<_> = bounds.into_iter().chain(only).collect();
+        let rows = connection.query_all(&sql, &values, |row| self.sums(row))?;
         if rows.len() > MAX_ROWS {
             return Ok(None);
         }
@@ -146,10 +166,17 @@ impl Question {
         Ok(Some(Report { from, to, by: self.by.clone(), rows }))
     }
 
-    fn sums(&self, row: &rusqlite::Row<'_>) -> rusqlite::Result<Sums> {
+    fn sums(&self, row: &Row<'_>) -> Result<Sums, StoreError> {
         let mut sums = Sums::default();
         for (index, dimension) in self.by.iter().enumerate() {
-            *sums_of(&mut sums, *dimension) = Some(row.get(index)?);
+            let told = match dimension {
+                Dimension::Day => {
+                    let midnight = row.get::<i64>(index)?.saturating_mul(DAY_S);
+                    day(UnixTime::from_sql(midnight)).to_string()
+                }
+                _ => row.get(index)?,
+            };
+            *sums_of(&mut sums, *dimension) = Some(told);
         }
         let next = self.by.len();
         sums.currency = row.get(next)?;
@@ -197,7 +224,8 @@ fn a_day(parameter: &'static str, text: &str) -> Result<Date, Unclear> {
 
 const fn column(dimension: Dimension) -> &'static str {
     match dimension {
-        Dimension::Day => "date(reserved_at, 'unixepoch')",
+        // By number: databases differ in how they write a day.
+        Dimension::Day => DAY,
         Dimension::Subject => "subject",
         Dimension::Org => "org",
         Dimension::Plan => "plan",

@@ -4,7 +4,6 @@ use kombi_spec::{
     code::Code,
     usage::reserve::{Budget, MAX_CHOICES, ReserveRequest, Unit},
 };
-use rusqlite::Connection;
 
 use super::{
     budget::{self, Standing},
@@ -14,7 +13,11 @@ use super::{
     terms::Terms,
     tokens::{self, Tokens},
 };
-use crate::{refusal::Refusal, store::StoreError, time::UnixTime};
+use crate::{
+    refusal::Refusal,
+    store::{Connection, StoreError},
+    time::UnixTime,
+};
 
 /// A call that wants to leave.
 #[derive(Debug, Clone, PartialEq, Eq)]

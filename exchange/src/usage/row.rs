@@ -1,7 +1,6 @@
 //! Rows of `usage_metrics`: one for every call to a provider.
 
 use kombi_spec::usage::settle::{EndReason, UsageSource};
-use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     budget::Charge,
@@ -9,12 +8,15 @@ use super::{
     settle::Ended,
     tokens::Tokens,
 };
-use crate::{store::StoreError, time::UnixTime};
+use crate::{
+    store::{Connection, StoreError, params},
+    time::UnixTime,
+};
 
 /// A row, as far as it decides what may become of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
-    id: i64,
+    id: CallId,
     pub(super) caller: Caller,
     pub(super) provider: String,
     pub(super) model: String,
@@ -89,51 +91,41 @@ pub(super) struct New<'a> {
 
 /// The row of `id`, if there is one.
 pub(super) fn find(connection: &Connection, id: &CallId) -> Result<Option<Row>, StoreError> {
-    let mut find = connection.prepare_cached(
-        "SELECT rowid, subject, org, plan, provider, model, reserved_at,
-                reserved_input, reserved_output, reserved_cost_nano,
-                requests, input_tokens + output_tokens, cost_nano, usage_source, billed
-         FROM usage_metrics WHERE request_id = ?1 AND attempt = ?2",
-    )?;
-    let row = find.query_row(params![id.request_id, id.attempt], |row| {
-        let source: Option<String> = row.get(13)?;
-        let reserved_at: i64 = row.get(6)?;
+    let find = "SELECT subject, org, plan, provider, model, reserved_at,
+                       reserved_input, reserved_output, reserved_cost_nano,
+                       requests, input_tokens + output_tokens, cost_nano, usage_source, billed
+                FROM usage_metrics WHERE request_id = ?1 AND attempt = ?2";
+    connection.query_optional(find, params![id.request_id, id.attempt], |row| {
+        let source: Option<String> = row.get(12)?;
         Ok(Row {
-            id: row.get(0)?,
-            caller: Caller { subject: row.get(1)?, org: row.get(2)?, plan: row.get(3)? },
-            provider: row.get(4)?,
-            model: row.get(5)?,
-            billed: row.get(14)?,
-            reserved_at: UnixTime::from_secs(u64::try_from(reserved_at).unwrap_or(0)),
-            reserved: Estimate { input: row.get(7)?, output: row.get(8)?, cost_nano: row.get(9)? },
-            charge: Charge {
-                requests: row.get(10)?,
-                tokens: row.get(11)?,
-                cost_nano: row.get(12)?,
-            },
+            id: id.clone(),
+            caller: Caller { subject: row.get(0)?, org: row.get(1)?, plan: row.get(2)? },
+            provider: row.get(3)?,
+            model: row.get(4)?,
+            billed: row.get(13)?,
+            reserved_at: UnixTime::from_sql(row.get(5)?),
+            reserved: Estimate { input: row.get(6)?, output: row.get(7)?, cost_nano: row.get(8)? },
+            charge: Charge { requests: row.get(9)?, tokens: row.get(10)?, cost_nano: row.get(11)? },
             state: source.map_or(State::Open, |source| State::Settled(rank(&source))),
         })
-    });
-    Ok(row.optional()?)
+    })
 }
 
 /// Writes a row that is open.
 pub(super) fn open(connection: &Connection, new: &New<'_>) -> Result<(), StoreError> {
-    connection
-        .prepare_cached(
-            "INSERT INTO usage_metrics (
-                 request_id, attempt, subject, org, plan, billed, provider, model, endpoint, stream,
-                 route, state, reserved_at, closes_at, reserved_input, reserved_output,
-                 reserved_cost_nano, requests, input_tokens, cached_tokens, output_tokens,
-                 reasoning_tokens, audio_tokens, cost_nano, currency
-             ) VALUES (
-                 ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,
-                 ?11, 'open', ?12, ?13, ?14, ?15,
-                 ?16, 1, ?14, 0, ?15,
-                 0, 0, ?16, ?17
-             )",
-        )?
-        .execute(params![
+    connection.execute(
+        "INSERT INTO usage_metrics (
+             request_id, attempt, subject, org, plan, billed, provider, model, endpoint, stream,
+             route, state, reserved_at, closes_at, reserved_input, reserved_output,
+             reserved_cost_nano, requests, input_tokens, cached_tokens, output_tokens,
+             reasoning_tokens, audio_tokens, cost_nano, currency
+         ) VALUES (
+             ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,
+             ?11, 'open', ?12, ?13, ?14, ?15,
+             ?16, 1, ?14, 0, ?15,
+             0, 0, ?16, ?17
+         )",
+        params![
             new.id.request_id,
             new.id.attempt,
             new.call.subject,
@@ -151,7 +143,8 @@ pub(super) fn open(connection: &Connection, new: &New<'_>) -> Result<(), StoreEr
             new.reserved.output,
             new.reserved.cost_nano,
             new.currency,
-        ])?;
+        ],
+    )?;
     Ok(())
 }
 
@@ -164,7 +157,7 @@ pub(super) fn settled(
     now: UnixTime,
 ) -> Result<(), StoreError> {
     open(connection, new)?;
-    close(connection, connection.last_insert_rowid(), ended, cost, now)
+    close(connection, new.id, ended, cost, now)
 }
 
 impl Row {
@@ -176,30 +169,29 @@ impl Row {
         cost: Cost<'_>,
         now: UnixTime,
     ) -> Result<(), StoreError> {
-        close(connection, self.id, ended, cost, now)
+        close(connection, &self.id, ended, cost, now)
     }
 }
 
 fn close(
     connection: &Connection,
-    rowid: i64,
+    id: &CallId,
     ended: &Ended,
     cost: Cost<'_>,
     now: UnixTime,
 ) -> Result<(), StoreError> {
     let Tokens { input, cached, output, reasoning, audio } = ended.tokens;
-    connection
-        .prepare_cached(
-            "UPDATE usage_metrics SET
-                 state = 'settled', settled_at = ?2, requests = ?3, input_tokens = ?4,
-                 cached_tokens = ?5, output_tokens = ?6, reasoning_tokens = ?7, audio_tokens = ?8,
-                 cost_nano = ?9, usage_source = ?10, end_reason = ?11, status = ?12,
-                 provider_request_id = ?13, first_token_ms = ?14, duration_ms = ?15,
-                 currency = ?16, metered = 0
-             WHERE rowid = ?1",
-        )?
-        .execute(params![
-            rowid,
+    connection.execute(
+        "UPDATE usage_metrics SET
+             state = 'settled', settled_at = ?3, requests = ?4, input_tokens = ?5,
+             cached_tokens = ?6, output_tokens = ?7, reasoning_tokens = ?8, audio_tokens = ?9,
+             cost_nano = ?10, usage_source = ?11, end_reason = ?12, status = ?13,
+             provider_request_id = ?14, first_token_ms = ?15, duration_ms = ?16,
+             currency = ?17, metered = FALSE
+         WHERE request_id = ?1 AND attempt = ?2",
+        params![
+            id.request_id,
+            id.attempt,
             now.as_sql(),
             ended.requests(),
             input,
@@ -215,7 +207,8 @@ fn close(
             ended.first_token_ms,
             ended.duration_ms,
             cost.currency,
-        ])?;
+        ],
+    )?;
     Ok(())
 }
 
@@ -228,18 +221,19 @@ pub(super) fn reap(
     // What they are charged stays as it is, so no sum changes.
     let reap = "UPDATE usage_metrics SET
                     state = 'settled', settled_at = ?1, usage_source = ?2, end_reason = ?3
-                WHERE rowid IN (
-                    SELECT rowid FROM usage_metrics
-                    WHERE state = 'open' AND closes_at <= ?1 ORDER BY closes_at LIMIT ?4)";
+                WHERE (request_id, attempt) IN (
+                    SELECT request_id, attempt FROM usage_metrics
+                    WHERE state = 'open' AND closes_at <= ?1
+                    ORDER BY closes_at, request_id, attempt LIMIT ?4)";
     let (source, reason) = (UsageSource::Reaper.as_str(), EndReason::Expired.as_str());
     let most = i64::try_from(most).unwrap_or(i64::MAX);
-    Ok(connection.prepare_cached(reap)?.execute(params![now.as_sql(), source, reason, most])?)
+    connection.execute(reap, params![now.as_sql(), source, reason, most])
 }
 
 /// How many rows are open.
 pub(super) fn open_count(connection: &Connection) -> Result<i64, StoreError> {
     let count = "SELECT count(*) FROM usage_metrics WHERE state = 'open'";
-    Ok(connection.query_row(count, [], |row| row.get(0))?)
+    connection.query_row(count, &[], |row| row.get(0))
 }
 
 /// How good the numbers of this source are. A source of a later version is as good as can be, so

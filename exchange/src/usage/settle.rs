@@ -4,7 +4,6 @@
 use kombi_spec::usage::settle::{
     EndReason, MAX_PROVIDER_REQUEST_ID_BYTES, MAX_TIME_MS, Outcome, Settlement, UsageSource,
 };
-use rusqlite::Connection;
 
 use super::{
     budget::{self, Charge},
@@ -13,7 +12,10 @@ use super::{
     terms::Terms,
     tokens::Tokens,
 };
-use crate::{store::StoreError, time::UnixTime};
+use crate::{
+    store::{Connection, StoreError},
+    time::UnixTime,
+};
 
 /// Calls left after this moment, the start of 2020; a gate whose clock says otherwise has none.
 const EARLIEST: UnixTime = UnixTime::from_secs(1_577_836_800);

@@ -1,4 +1,4 @@
--- The ledger of AI usage in PostgreSQL; the same tables as exchange/src/store/0002_usage.sql.
+-- The ledger of AI usage in PostgreSQL; the same tables as exchange/src/store/sqlite/0002_usage.sql.
 -- The checks and the partial indexes are what Prisma's schema cannot say.
 
 CREATE TABLE "usage_metrics" (
