@@ -7,7 +7,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Parser, Subcommand};
 
 use crate::{
-    command::{Failure, audit, backup, instance, keygen, serve, usage},
+    command::{Failure, audit, backup, instance, keygen, kong, ready, serve, usage},
     config,
 };
 use environment::ENVIRONMENT;
@@ -52,6 +52,11 @@ enum Command {
     },
     /// Make new keys and print them: the gate's key pair, and a seal key
     Keygen(keygen::KeygenArgs),
+    /// Prepare what Kong is given
+    #[command(subcommand)]
+    Kong(kong::Command),
+    /// Say whether the exchange that serves on this machine is ready, by the exit code
+    Ready(ready::ReadyArgs),
 }
 
 impl Cli {
@@ -66,6 +71,8 @@ impl Cli {
             Command::Backup { to } => backup::write(&to, &data()?),
             Command::Restore { from } => backup::restore(&from, &data()?).await,
             Command::Keygen(args) => keygen::run(&args),
+            Command::Kong(command) => kong::run(&command),
+            Command::Ready(args) => ready::run(&args).await,
         }
     }
 }

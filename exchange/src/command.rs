@@ -5,6 +5,8 @@ pub mod backup;
 mod failure;
 pub mod instance;
 pub mod keygen;
+pub mod kong;
+pub mod ready;
 pub mod serve;
 mod terms;
 pub mod usage;

@@ -41,6 +41,8 @@ pub use usage::{LONGEST_CALL_S as USAGE_LONGEST_CALL_S, ledger};
 pub const LISTEN: &str = "KOMBI_EXCHANGE_LISTEN";
 /// Where the operator connects to.
 pub const OPS_LISTEN: &str = "KOMBI_EXCHANGE_OPS_LISTEN";
+/// Where the operator connects to, unless it is said.
+pub const DEFAULT_OPS_LISTEN: &str = "127.0.0.1:8701";
 /// The data directory.
 pub const DATA: &str = "KOMBI_EXCHANGE_DATA";
 /// The gate's public keys.
@@ -146,7 +148,7 @@ impl Config {
     pub fn new(args: &ServeArgs, data: PathBuf) -> Result<Self, ConfigError> {
         Ok(Self {
             listen: address(LISTEN, &args.listen)?,
-            ops_listen: address(OPS_LISTEN, &args.ops_listen)?,
+            ops_listen: ops_listen(&args.ops_listen)?,
             data,
             gate_keys: gate_keys(args.assertion_keys.as_deref())?,
             seal: seal(env::var(SEAL_KEY))?,
@@ -186,6 +188,11 @@ pub fn data(given: Option<OsString>) -> Result<PathBuf, ConfigError> {
         expected: "a directory (or --data)",
         found: "nothing".to_owned(),
     })
+}
+
+/// Where the operator connects to.
+pub fn ops_listen(text: &str) -> Result<SocketAddr, ConfigError> {
+    address(OPS_LISTEN, text)
 }
 
 /// The seal of the key in the environment.

@@ -25,6 +25,7 @@ pub mod flags;
 pub mod handoff;
 pub mod instance;
 pub mod introspection;
+pub mod kong;
 pub mod lanes;
 pub mod leases;
 pub mod links;

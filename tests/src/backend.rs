@@ -1,6 +1,7 @@
 //! The backend behind the routes: an echo server that shows what it received.
 
 use anyhow::Result;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::{BodyExt, Collected, Full};
 use hyper::{
     Request, Response,
@@ -40,6 +41,7 @@ async fn echo(request: Request<Incoming>) -> Response<Full<Bytes>> {
         "path": head.uri.to_string(),
         "headers": headers,
         "body": String::from_utf8_lossy(&body),
+        "body_base64": STANDARD.encode(&body),
     });
     let mut response = Response::new(Full::from(format!("{seen:#}\n")));
     response

@@ -1,6 +1,6 @@
 //! Translates the routes into Envoy's bootstrap, so that they are described once.
 
-use std::{cmp::Reverse, path::Path};
+use std::path::Path;
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -8,15 +8,18 @@ use serde_json::{Value, json};
 use self::{
     clusters::{address, clusters},
     filters::HttpFilters,
+    routes::routes,
 };
 use crate::{
     artifacts,
     host::Setup,
-    routes::{Declaration, Route, Service},
+    routes::{Declaration, Service},
 };
 
 pub(crate) mod clusters;
 mod filters;
+mod kongs_own;
+mod routes;
 mod second_pass;
 
 pub use filters::NativeFilter;
@@ -27,7 +30,7 @@ const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// The bootstrap that does what `declaration` and `setup` say, with plugins from the folder `wasm`.
 pub fn bootstrap(declaration: &Declaration, setup: &Setup<'_>, wasm: &Path) -> Result<Value> {
     let Setup { native, ports, trusted, .. } = *setup;
-    let filters = HttpFilters::of(declaration, native);
+    let filters = HttpFilters::of(declaration, native)?;
     let mut http_filters = filters.all(wasm);
     // Only the second pass tells how long an upstream took, so that the gate can tell a
     // provider's answers from the gateway's.
@@ -47,7 +50,7 @@ pub fn bootstrap(declaration: &Declaration, setup: &Setup<'_>, wasm: &Path) -> R
             "virtual_hosts": [{
                 "name": "all",
                 "domains": ["*"],
-                "routes": routes(declaration, &filters),
+                "routes": routes(declaration, &filters)?,
             }],
         },
         "http_filters": http_filters,
@@ -101,54 +104,6 @@ fn labels() -> Result<Vec<Value>> {
     Ok(patterns.iter().map(tag).collect())
 }
 
-/// The routes in the order in which Kong looks at them: regular expressions first, then the
-/// longer prefix before the shorter.
-fn routes(declaration: &Declaration, filters: &HttpFilters) -> Vec<Value> {
-    let mut rows = Vec::new();
-    for (service, route) in declaration.routes() {
-        for path in &route.paths {
-            let rank = match path.strip_prefix('~') {
-                Some(_) => (0, Reverse(0)),
-                None => (1, Reverse(path.len())),
-            };
-            rows.push((rank, translate(service, route, path, filters)));
-        }
-    }
-    rows.sort_by_key(|(rank, _)| *rank);
-    rows.into_iter().map(|(_, row)| row).collect()
-}
-
-fn translate(service: &Service, route: &Route, path: &str, filters: &HttpFilters) -> Value {
-    let mut matched = match path.strip_prefix('~') {
-        // Kong's expressions are open at the end, Envoy's match the whole path.
-        Some(regex) => json!({"safe_regex": {"regex": match regex.strip_suffix('$') {
-            Some(whole) => whole.to_owned(),
-            None => format!("{regex}.*"),
-        }}}),
-        None => json!({"prefix": path}),
-    };
-    if !route.methods.is_empty() {
-        matched["headers"] = json!([{
-            "name": ":method",
-            "string_match": {"safe_regex": {"regex": route.methods.join("|")}},
-        }]);
-    }
-    if route.speaks_grpc() {
-        matched["grpc"] = json!({});
-    }
-    let mut action = action(service);
-    if route.strip_path {
-        action["regex_rewrite"] =
-            json!({"pattern": {"regex": format!("^{path}")}, "substitution": ""});
-    }
-    json!({
-        "name": route.name,
-        "match": matched,
-        "route": action,
-        "typed_per_filter_config": filters.turned_on_by(route),
-    })
-}
-
 /// How requests go to `service`.
 fn action(service: &Service) -> Value {
     json!({
@@ -188,7 +143,38 @@ services:
                                                 exchange: {url: "http://127.0.0.1:9100"}}}]}
       - {name: re, paths: ["~/ab/[0-9]+$"], strip_path: false,
          plugins: [{name: kombi_gate, config: {access: public}}]}
+      - {name: own, hosts: [a.example], paths: [/], strip_path: false,
+         plugins: [{name: kombi_gate, config: {access: public}}]}
 "#;
+
+    #[test]
+    fn kongs_own_plugins_come_first_and_others_are_an_error() {
+        let with = |plugins: &str| {
+            let file = format!(
+                "_format_version: '3.0'\nservices: [{{name: s, url: 'http://a:1', routes: \
+                 [{{name: r, paths: [/a], strip_path: false, plugins: [{plugins}]}}]}}]"
+            );
+            let declaration = Declaration::parse(&file).unwrap();
+            HttpFilters::of(&declaration, &[]).map(|filters| filters.all(Path::new("/filters")))
+        };
+        let restricted = "{name: ip-restriction, config: {allow: [192.0.2.0/24, '::1']}}";
+        let sized = "{name: request-size-limiting, config: {allowed_payload_size: 2, size_unit: kilobytes}}";
+        let gate = "{name: kombi_gate, config: {access: public}}";
+        let filters = with(&format!("{gate}, {restricted}, {sized}")).unwrap();
+        let addresses = "/typed_config/rules/policies/addresses/principals";
+        assert_eq!(
+            filters[0].pointer(addresses).unwrap(),
+            &json!([{"remote_ip": {"address_prefix": "192.0.2.0", "prefix_len": 24}},
+                    {"remote_ip": {"address_prefix": "::1", "prefix_len": 128}}])
+        );
+        assert_eq!(filters[1]["typed_config"]["max_request_bytes"], 2048);
+        assert_eq!(filters[2]["name"], "kombi_gate.0");
+        for unknown in
+            ["{name: jwt, config: {}}", "{name: ip-restriction, config: {deny: ['::1']}}"]
+        {
+            assert!(with(unknown).is_err(), "{unknown}");
+        }
+    }
 
     fn translated() -> Value {
         translated_with(FILE, &[])
@@ -213,12 +199,13 @@ services:
         let bootstrap = translated();
         let routes = bootstrap.pointer(&format!("{MANAGER}/{ROUTES}")).unwrap().as_array().unwrap();
         let names: Vec<_> = routes.iter().map(|route| route["name"].as_str().unwrap()).collect();
-        assert_eq!(names, ["re", "ab", "a"]);
-        assert_eq!(routes[0]["match"]["safe_regex"]["regex"], "/ab/[0-9]+");
-        assert_eq!(
-            routes[1]["match"]["headers"][0]["string_match"]["safe_regex"]["regex"],
-            "GET|POST"
-        );
+        assert_eq!(names, ["own", "ab", "re", "a"]);
+        let header = |route: &Value, n: usize| {
+            route["match"]["headers"][n]["string_match"]["safe_regex"]["regex"].clone()
+        };
+        assert_eq!(header(&routes[0], 0), r"(?i)(a\.example)(:[0-9]+)?");
+        assert_eq!(header(&routes[1], 0), "GET|POST");
+        assert_eq!(routes[2]["match"]["safe_regex"]["regex"], "/ab/[0-9]+");
     }
 
     #[test]

@@ -163,6 +163,11 @@ impl Installed {
         format!("http://{}", self.listen)
     }
 
+    /// Its program, which is yet to be told what to do.
+    pub(crate) fn program(&self) -> Command {
+        Command::new(&self.binary)
+    }
+
     async fn serve(&self, logs: &Path) -> Result<Process> {
         let mut command = self.command();
         command.arg("serve");
@@ -172,7 +177,7 @@ impl Installed {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = self.program();
         command
             .env("KOMBI_EXCHANGE_DATA", &self.data)
             .env("KOMBI_EXCHANGE_LISTEN", &self.listen)

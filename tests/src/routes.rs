@@ -1,9 +1,9 @@
-//! `kong/kong.yml`: filled in, and understood as far as the routes of `KombiSphere` need it.
+//! `kong/kong.yml`, rendered, and understood as far as the routes of `KombiSphere` need it.
 //!
-//! Kong reads the rendered file itself; these types are for the translation to Envoy. They take
-//! nothing they do not know: a setting that Envoy would not honour must not pass unnoticed.
+//! Kong reads that file itself; these types are for the translation to Envoy. They take nothing they
+//! do not know: a setting that Envoy would not honour must not pass unnoticed.
 
-use std::{collections::BTreeMap, fs};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -59,9 +59,6 @@ pub struct Service {
     pub plugins: Vec<Plugin>,
 }
 
-/// Kong's plugin that takes headers off on the second pass. On Envoy the filter does it itself.
-const STRIPS_HEADERS: &str = "pre-function";
-
 /// Kong's default for each timeout, in milliseconds.
 fn a_minute() -> u64 {
     60_000
@@ -78,6 +75,9 @@ fn five() -> u32 {
 pub struct Route {
     /// Its name, unique.
     pub name: String,
+    /// The names that it is asked for by; any if there are none.
+    #[serde(default)]
+    pub hosts: Vec<String>,
     /// Prefixes, or regular expressions after a `~`; both from the path's start.
     #[serde(default)]
     pub paths: Vec<String>,
@@ -146,13 +146,15 @@ pub enum Protocol {
     Http,
     /// gRPC, without TLS.
     Grpc,
+    /// gRPC, with TLS.
+    Grpcs,
 }
 
 impl Route {
     /// Whether gRPC is what its clients speak.
     #[must_use]
     pub fn speaks_grpc(&self) -> bool {
-        self.protocols.contains(&Protocol::Grpc)
+        self.protocols.iter().any(|protocol| matches!(protocol, Protocol::Grpc | Protocol::Grpcs))
     }
 }
 
@@ -188,26 +190,6 @@ impl Declaration {
             }
         }
         Ok(declaration)
-    }
-
-    /// An error if a route is not behind the gate, and by the gate alone. A route of the second
-    /// pass is, because only the gate leads there; it needs what takes the rest of the request's
-    /// headers off.
-    pub fn require_gate(&self) -> Result<()> {
-        for (service, route) in self.routes() {
-            let expected = match route.expression {
-                None => artifacts::FILTER,
-                Some(_) => STRIPS_HEADERS,
-            };
-            match service.plugins.iter().chain(&route.plugins).collect::<Vec<_>>().as_slice() {
-                [plugin] if plugin.name == expected => {}
-                _ => bail!(
-                    "route {}: expected {expected} and no other plugin; every route needs a policy",
-                    route.name,
-                ),
-            }
-        }
-        Ok(())
     }
 
     /// The port of the second pass, if there is one.
@@ -246,87 +228,14 @@ pub fn like(route: &Value, name: &str) -> Value {
 }
 
 /// The file as it is in the tree.
-pub fn template() -> Result<String> {
-    fs::read_to_string(artifacts::source().join("kong/kong.yml"))
-        .context("cannot read kong/kong.yml")
-}
-
-/// Fills in the placeholders (`${{ env "NAME" }}`) of a template.
-pub fn render(template: &str, values: &BTreeMap<&str, String>) -> Result<String> {
-    const OPEN: &str = "${{";
-    const CLOSE: &str = "}}";
-    let mut rendered = String::with_capacity(template.len());
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once(OPEN) {
-        let (inside, after) =
-            after.split_once(CLOSE).context("kong/kong.yml: a placeholder is not closed")?;
-        let name = inside
-            .trim()
-            .strip_prefix("env \"")
-            .and_then(|name| name.strip_suffix('"'))
-            .with_context(|| format!("kong/kong.yml: expected env \"NAME\", found {inside:?}"))?;
-        let value = values.get(name).with_context(|| {
-            format!("kong/kong.yml asks for {name}, which the stack does not set")
-        })?;
-        rendered.push_str(before);
-        rendered.push_str(value);
-        rest = after;
-    }
-    rendered.push_str(rest);
-    Ok(rendered)
+#[must_use]
+pub fn template() -> PathBuf {
+    artifacts::source().join("kong/kong.yml")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn values() -> BTreeMap<&'static str, String> {
-        [
-            "DECK_KOMBI_BACKEND_URL",
-            "DECK_KOMBI_EXCHANGE_URL",
-            "DECK_KOMBI_PORTAL_URL",
-            "DECK_KOMBI_ISSUER",
-            "DECK_KOMBI_AUDIENCE",
-            "DECK_KOMBI_ASSERTION_KEY",
-            "DECK_KOMBI_WAIT_AT",
-            "DECK_KOMBI_AI_OPENAI_URL",
-            "DECK_KOMBI_AI_GEMINI_URL",
-            "DECK_KOMBI_AI_OLLAMA_URL",
-        ]
-        .map(|name| (name, "http://127.0.0.1:1".to_owned()))
-        .into_iter()
-        .chain([("DECK_KOMBI_AI_PORT", "8020".to_owned())])
-        .collect()
-    }
-
-    #[test]
-    fn the_shipped_file_is_understood_and_every_route_has_a_policy() {
-        let rendered = render(&template().unwrap(), &values()).unwrap();
-        let declaration = Declaration::parse(&rendered).unwrap();
-        declaration.require_gate().unwrap();
-        let names: Vec<_> = declaration.routes().map(|(_, route)| route.name.as_str()).collect();
-        assert_eq!(
-            names,
-            [
-                "public",
-                "user",
-                "admin",
-                "sso-session",
-                "sso-code",
-                "sso-redeem",
-                "backchannel-logout",
-                "exchange-admin",
-                "me-usage",
-                "admin-usage",
-                "portal",
-                "ai",
-                "ai-openai",
-                "ai-gemini",
-                "ai-ollama"
-            ]
-        );
-        assert_eq!(declaration.second_pass().unwrap(), Some(8020));
-    }
 
     #[test]
     fn a_route_of_the_second_pass_demands_its_listener_and_the_gates_header() {
@@ -346,36 +255,6 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_route_of_the_second_pass_without_the_pre_function_is_an_error() {
-        let file = r#"_format_version: '3.0'
-services:
-  - name: s
-    url: http://a:1
-    routes:
-      - name: r
-        expression: 'net.dst.port == 1 && http.headers.x == "y"'
-        strip_path: false
-"#;
-        let error = Declaration::parse(file).unwrap().require_gate().unwrap_err();
-        assert!(error.to_string().contains("route r"), "{error}");
-    }
-
-    #[test]
-    fn a_placeholder_without_a_value_is_an_error_that_names_it() {
-        let error = render("a: ${{ env \"DECK_X\" }}", &BTreeMap::new()).unwrap_err();
-        assert!(error.to_string().contains("DECK_X"), "{error}");
-        assert!(render("a: ${{ env \"DECK_X\"", &BTreeMap::new()).is_err());
-    }
-
-    #[test]
-    fn a_route_without_the_gate_is_an_error() {
-        let file = "_format_version: '3.0'\nservices: [{name: s, url: 'http://a:1', routes: \
-                    [{name: r, paths: [/], strip_path: false}]}]";
-        let error = Declaration::parse(file).unwrap().require_gate().unwrap_err();
-        assert!(error.to_string().contains("route r"), "{error}");
     }
 
     #[test]

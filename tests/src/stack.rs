@@ -1,7 +1,9 @@
 //! The whole stack, started in order and ended in order.
 
+mod places;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -19,12 +21,15 @@ use crate::{
     backend::Backend,
     exchange::{Exchange, Installed},
     host::{Gateway, HostKind, Ports, Setup},
-    issuer::{Issuer, PROJECT},
+    issuer::Issuer,
     kombistack::{Address, KombiStack, PAGE},
     portal::{self, Portal},
-    routes::{self, Declaration},
+    process::Process,
     run_dir::RunDir,
 };
+use places::Places;
+
+pub use places::{HOMELAB_HOST, STRIPE};
 
 /// An instance to register and start.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +87,8 @@ pub struct Options {
     pub proxied: bool,
     /// Whether there is a portal, and a front page in each instance with a hook.
     pub portal: bool,
+    /// Whether there is a gRPC server for workers, and clients that speak HTTP/2 without TLS.
+    pub workers: bool,
 }
 
 /// The running parts, in the order in which they are ended.
@@ -95,6 +102,7 @@ pub struct Stack {
     /// The issuer.
     pub issuer: Issuer,
     portal: Option<Portal>,
+    _workers: Option<Process>,
     _backend: Backend,
     client: Client,
     run: Arc<RunDir>,
@@ -176,26 +184,20 @@ impl Stack {
             false => None,
             true => Some(Portal::start(issuer.url(), &pages(&instances)).await?),
         };
-        let routes = routes::render(
-            &routes::template()?,
-            &BTreeMap::from([
-                ("DECK_KOMBI_BACKEND_URL", backend.url().to_owned()),
-                ("DECK_KOMBI_EXCHANGE_URL", installed.url()),
-                // Without a portal, the backend's address is as good.
-                (
-                    "DECK_KOMBI_PORTAL_URL",
-                    portal.as_ref().map_or(backend.url(), Portal::url).to_owned(),
-                ),
-                ("DECK_KOMBI_ISSUER", issuer.url().to_owned()),
-                ("DECK_KOMBI_AUDIENCE", PROJECT.to_owned()),
-                ("DECK_KOMBI_ASSERTION_KEY", installed.signing_key().to_owned()),
-                ("DECK_KOMBI_WAIT_AT", format!("127.0.0.1:{}", ports.waiting_room)),
-                ("DECK_KOMBI_AI_PORT", ports.second_pass.to_string()),
-                ("DECK_KOMBI_AI_OPENAI_URL", format!("{models}/v1")),
-                ("DECK_KOMBI_AI_GEMINI_URL", format!("{models}/v1beta/openai")),
-                ("DECK_KOMBI_AI_OLLAMA_URL", format!("{models}/v1")),
-            ]),
-        )?;
+        let (workers, workers_url) = places::workers(options.workers, &backend, &run).await?;
+        let homelab = instances.iter().find(|instance| instance.id() == HOMELAB.id);
+        let places = Places {
+            cloud: backend.url(),
+            workers: workers_url,
+            // Without a portal or an instance, the backend's address is as good.
+            portal: portal.as_ref().map_or_else(|| backend.url(), Portal::url),
+            homelab: homelab.map_or_else(|| backend.url(), KombiStack::url),
+            issuer: issuer.url(),
+            exchange: &installed,
+            models: &models,
+            ports,
+        };
+        let routes = places.render(&run)?;
         let routes = match options.ai {
             Some(Accounting::Off) => {
                 routes.replace("path: /ai/v1", "path: /ai/v1\n                ledger: false")
@@ -211,7 +213,6 @@ impl Stack {
                 amended.to_string()
             }
         };
-        Declaration::parse(&routes)?.require_gate()?;
         let needed = !instances.is_empty() || options.ai == Some(Accounting::Ledger);
         let exchange = match needed {
             false => None,
@@ -221,7 +222,7 @@ impl Stack {
             routes: &routes,
             native: &[],
             workers: 2,
-            http2: false,
+            http2: options.workers,
             ports,
             trusted,
             proxied: options.proxied,
@@ -235,6 +236,7 @@ impl Stack {
             instances,
             issuer,
             portal,
+            _workers: workers,
             _backend: backend,
             client,
             run,

@@ -113,7 +113,10 @@ fn amend(declaration: &mut Value) {
     ];
     for (name, model, setting, value) in more {
         let mut route = routes::like(routes::named(declaration, model).unwrap(), name);
-        route["plugins"][0]["config"][setting] = value;
+        let config = route["plugins"][0]["config"].as_object_mut().unwrap();
+        // Their own rules would be counted, too.
+        config.remove("limits");
+        config.insert(setting.to_owned(), value);
         declaration["services"][0]["routes"].as_array_mut().unwrap().push(route);
     }
 }

@@ -60,8 +60,8 @@ Environment (a flag, where there is one, wins):
                                       the machine's
 
 The seal key is needed by `serve`, by `instance` but for `list`, by `audit` and `restore`, the data directory by
-every command but `keygen`, the keys of the gate, plans and prices also by `usage replay`,
-everything else by `serve` alone. Exit codes: 0 done, 1 failed, 2 configured wrongly.";
+every command but `keygen`, `kong` and `ready`, the keys of the gate, plans and prices also by `usage replay`,
+everything else by `serve` alone. `kong render` reads the DECK_ variables that its file asks for. Exit codes: 0 done, 1 failed, 2 configured wrongly.";
 
 #[cfg(test)]
 mod tests {

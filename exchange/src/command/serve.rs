@@ -22,7 +22,7 @@ pub struct ServeArgs {
     pub listen: String,
     /// Address for /livez, /readyz and /metrics
     #[arg(long, value_name = "ADDRESS", env = config::OPS_LISTEN, hide_env_values = true)]
-    #[arg(default_value = "127.0.0.1:8701")]
+    #[arg(default_value = config::DEFAULT_OPS_LISTEN)]
     pub ops_listen: String,
     /// The gate's Ed25519 public keys: one, or two separated by a comma
     #[arg(long, value_name = "KEYS", env = config::ASSERTION_KEYS, hide_env_values = true)]

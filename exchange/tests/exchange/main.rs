@@ -22,6 +22,7 @@ mod hook;
 mod introspection;
 mod introspection_process;
 mod isolation;
+mod kong;
 mod leases;
 mod limits;
 mod logins;

@@ -111,3 +111,24 @@ async fn a_stop_lets_logins_finish_and_takes_no_new_ones() {
     assert_eq!(login.await.unwrap().unwrap().status(), 200);
     timeout(Duration::from_secs(5), stopped).await.expect("it does not stop").unwrap();
 }
+
+#[test]
+fn a_health_check_learns_by_the_exit_code_whether_it_is_ready() {
+    let data = tempfile::tempdir().unwrap();
+    let serving = Serving::start(data.path());
+    let ask = |ops: std::net::SocketAddr| {
+        let mut ready = program(data.path());
+        ready.arg("ready").env(config::OPS_LISTEN, ops.to_string());
+        run(ready)
+    };
+    let ops = serving.ops;
+    assert_eq!(ask(ops), (Some(0), String::new(), String::new()));
+    // As in a container, where it listens everywhere.
+    assert_eq!(ask(([0, 0, 0, 0], ops.port()).into()).0, Some(0));
+    // What answers, but not that it is ready.
+    assert_eq!(ask(serving.listen).0, Some(1));
+    serving.kill();
+    let (exit, _, error) = ask(ops);
+    assert_eq!(exit, Some(1));
+    assert!(error.starts_with(&format!("kombi-exchange: {ops}: ")), "{error}");
+}

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use anyhow::Result;
 use serde_json::{Map, Value, json};
 
-use super::type_url;
-use crate::routes::{Declaration, Plugin, Route};
+use super::{kongs_own, type_url};
+use crate::routes::{Declaration, Plugin, Route, Service};
 
 /// A filter of Envoy's own.
 #[derive(Debug, Clone)]
@@ -20,23 +21,43 @@ pub struct NativeFilter {
 
 /// All filters of a bootstrap but the router.
 pub(super) struct HttpFilters<'a> {
+    /// Filters in place of Kong's own plugins: a request passes them first, as on Kong.
+    kongs: BTreeMap<Key<'a>, (String, Value)>,
     /// By plugin and configuration: each distinct pair is a Wasm filter of its own.
-    wasm: BTreeMap<(&'a str, String), String>,
+    wasm: BTreeMap<Key<'a>, String>,
     native: &'a [NativeFilter],
 }
 
+/// A plugin and its configuration.
+type Key<'a> = (&'a str, String);
+
 impl<'a> HttpFilters<'a> {
-    pub(super) fn of(declaration: &'a Declaration, native: &'a [NativeFilter]) -> Self {
-        let mut wasm = BTreeMap::new();
-        for plugin in declaration.routes().flat_map(|(_, route)| &route.plugins) {
-            let next = format!("{}.{}", plugin.name, wasm.len());
-            wasm.entry(key(plugin)).or_insert(next);
+    pub(super) fn of(declaration: &'a Declaration, native: &'a [NativeFilter]) -> Result<Self> {
+        let mut filters = Self { kongs: BTreeMap::new(), wasm: BTreeMap::new(), native };
+        for (service, route) in declaration.routes() {
+            for plugin in plugins(service, route) {
+                if kongs_own::answers_itself(plugin) {
+                    continue;
+                }
+                match kongs_own::filter(plugin)? {
+                    Some(config) => {
+                        let next = format!("{}.{}", plugin.name, filters.kongs.len());
+                        filters.kongs.entry(key(plugin)).or_insert((next, config));
+                    }
+                    None => {
+                        let next = format!("{}.{}", plugin.name, filters.wasm.len());
+                        filters.wasm.entry(key(plugin)).or_insert(next);
+                    }
+                }
+            }
         }
-        Self { wasm, native }
+        Ok(filters)
     }
 
     /// The filters in the order in which a request passes them, with the modules of `folder`.
     pub(super) fn all(&self, folder: &Path) -> Vec<Value> {
+        let off = |name: &str, config: &Value| json!({"name": name, "disabled": true, "typed_config": config});
+        let kongs = self.kongs.values().map(|(name, config)| off(name, config));
         let wasm = self.wasm.iter().map(|((plugin, config), name)| {
             let config = json!({
                 "@type": type_url("filters.http.wasm.v3.Wasm"),
@@ -57,17 +78,19 @@ impl<'a> HttpFilters<'a> {
                     },
                 },
             });
-            json!({"name": name, "disabled": true, "typed_config": config})
+            off(name, &config)
         });
-        let native = self.native.iter().map(
-            |filter| json!({"name": filter.name, "disabled": true, "typed_config": filter.config}),
-        );
-        wasm.chain(native).collect()
+        let native = self.native.iter().map(|filter| off(filter.name, &filter.config));
+        kongs.chain(wasm).chain(native).collect()
     }
 
     /// The `typed_per_filter_config` of a route.
-    pub(super) fn turned_on_by(&self, route: &Route) -> Map<String, Value> {
-        let wasm = route.plugins.iter().filter_map(|plugin| self.wasm.get(&key(plugin)).cloned());
+    pub(super) fn turned_on_by(&self, service: &Service, route: &Route) -> Map<String, Value> {
+        let named = |plugin: &Plugin| {
+            let kongs = self.kongs.get(&key(plugin)).map(|(name, _)| name);
+            kongs.or_else(|| self.wasm.get(&key(plugin))).cloned()
+        };
+        let plugins = plugins(service, route).filter_map(named);
         let native = self
             .native
             .iter()
@@ -77,10 +100,16 @@ impl<'a> HttpFilters<'a> {
             "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig",
             "config": {},
         });
-        wasm.chain(native).map(|name| (name, on.clone())).collect()
+        plugins.chain(native).map(|name| (name, on.clone())).collect()
     }
 }
 
-fn key(plugin: &Plugin) -> (&str, String) {
+/// What runs on a route of the first pass. On the second Envoy needs none of it.
+fn plugins<'a>(service: &'a Service, route: &'a Route) -> impl Iterator<Item = &'a Plugin> {
+    let first = route.expression.is_none();
+    service.plugins.iter().chain(&route.plugins).filter(move |_| first)
+}
+
+fn key(plugin: &Plugin) -> Key<'_> {
     (&plugin.name, plugin.config.to_string())
 }
