@@ -39,7 +39,9 @@ fn said(output: &Output) -> String {
 
 /// Kong without the filter on a route, as when it could not load it; and a policy that cannot be used.
 fn broken(declaration: &mut Value) {
-    routes::named(declaration, "user").unwrap()["plugins"] = json!([]);
+    for route in ["user", "canary"] {
+        routes::named(declaration, route).unwrap()["plugins"] = json!([]);
+    }
     let admin = routes::named(declaration, "admin").unwrap();
     // The same issuer twice: no schema can tell.
     let issuers = admin["plugins"][0]["config"]["issuers"].as_array_mut().unwrap();
@@ -50,8 +52,10 @@ fn broken(declaration: &mut Value) {
 #[tokio::test]
 async fn a_gateway_that_refuses_whom_it_must_is_healthy() {
     let stack = Stack::gate().await.unwrap();
-    let (output, _) = health(stack.gateway.port(), "/user").await;
-    assert!(output.status.success() && output.stdout.is_empty(), "{}", said(&output));
+    for path in ["/canary", "/user"] {
+        let (output, _) = health(stack.gateway.port(), path).await;
+        assert!(output.status.success() && output.stdout.is_empty(), "{path}: {}", said(&output));
+    }
 }
 
 #[tokio::test]
@@ -67,12 +71,13 @@ async fn a_gateway_without_the_filter_is_unhealthy_and_stopped() {
     let (output, _) = health(stack.gateway.port(), "/admin").await;
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("not for want of a token: HTTP/1.1 503"), "{}", said(&output));
-    let mut neither = vec![(port::free().unwrap(), "/user")];
     if stack.gateway.kind() != HostKind::Envoy {
-        // Kong says of its own answer that no route was found.
-        neither.push((stack.gateway.port(), "/nowhere"));
+        // Where only Kong's waiting room can answer.
+        let (output, ended) = health(stack.gateway.port(), "/canary").await;
+        assert!(said(&output).starts_with("OPEN: "), "{}", said(&output));
+        assert!(said(&output).contains("HTTP/1.1 204") && !ended.success(), "{}", said(&output));
     }
-    for (port, path) in neither {
+    for (port, path) in [(stack.gateway.port(), "/nowhere"), (port::free().unwrap(), "/user")] {
         let (output, _) = health(port, path).await;
         assert_eq!(output.status.code(), Some(1), "{path}");
         assert!(said(&output).starts_with("unhealthy: "), "{path}: {}", said(&output));
