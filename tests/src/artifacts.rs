@@ -88,10 +88,7 @@ fn lock() -> Result<File> {
 
 /// Builds filters into `folder` and puts their meta files beside them, as Kong wants both.
 fn filters(folder: &Path, names: &[&str]) -> Result<PathBuf> {
-    let targets =
-        output(Command::new("rustc").args(["--print", "target-libdir", "--target", WASM_TARGET]))
-            .map(|folder| Path::new(folder.trim()).is_dir());
-    if !targets.unwrap_or(false) {
+    if !has_target(WASM_TARGET) {
         bail!(
             "Rust's target {WASM_TARGET} is missing: install it with `rustup target add {WASM_TARGET}`"
         );
@@ -126,9 +123,15 @@ pub fn meta() -> Result<Value> {
     Ok(json!({ "config_schema": part("schema")?, "metrics": part("metrics")? }))
 }
 
-/// Builds a package of this workspace as it ships; returns the folder of the results.
-fn rust(what: &str, package: &str, args: &[&str]) -> Result<PathBuf> {
-    let folder = target().join("cargo");
+/// Whether Rust's standard library for `target` is here.
+pub(crate) fn has_target(target: &str) -> bool {
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--print", "target-libdir", "--target", target]).current_dir(source());
+    output(&mut rustc).is_ok_and(|folder| Path::new(folder.trim()).is_dir())
+}
+
+/// Cargo, in an environment that does not depend on who asks.
+pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // What cargo tells this process about its own package would look like a change of the
     // environment to some build scripts, and cost a rebuild at every other start.
@@ -139,6 +142,13 @@ fn rust(what: &str, package: &str, args: &[&str]) -> Result<PathBuf> {
             cargo.env_remove(name);
         }
     }
+    cargo
+}
+
+/// Builds a package of this workspace as it ships; returns the folder of the results.
+fn rust(what: &str, package: &str, args: &[&str]) -> Result<PathBuf> {
+    let folder = target().join("cargo");
+    let mut cargo = cargo();
     cargo
         .args(["build", "--release", "--locked", "--package", package])
         .args(args)

@@ -27,6 +27,7 @@ pub mod nodes;
 pub mod port;
 pub mod portal;
 pub mod process;
+pub mod release;
 pub mod routes;
 pub mod run_dir;
 pub mod shared_store;

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use stack::{bench, demo, faults, flood, host::HostKind, ledger, limits, stack::Options, up};
+use stack::{
+    bench, demo, faults, flood, host::HostKind, ledger, limits, release, stack::Options, up,
+};
 
 /// The KombiSphere gateway with everything around it, on this machine.
 #[derive(Parser)]
@@ -37,6 +39,8 @@ enum Command {
     Faults(faults::Settings),
     /// Calls AI models by the thousand while parts die, and says whether the ledger is right.
     Ledger(ledger::Settings),
+    /// Builds what an operator installs: filter, exchange, checksums, bill of materials.
+    Release(release::Settings),
 }
 
 // One thread for everything: the system ends a process with the thread that started it.
@@ -52,6 +56,7 @@ async fn main() -> ExitCode {
         Command::Flood(settings) => flood::run(settings, options).await,
         Command::Ledger(settings) => ledger::run(settings, options.host).await,
         Command::Faults(settings) => faults::run(settings, options.host).await,
+        Command::Release(settings) => release::run(&settings).map(|()| true),
         Command::Demo => demo::run(options).await,
     };
     match outcome {
