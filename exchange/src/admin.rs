@@ -81,7 +81,7 @@ impl<C: Connector> Admin<C> {
 
     /// Writes down what was only read.
     async fn written(&self, record: Record) -> Result<(), Refusal> {
-        self.entrance.audit.write(&self.store, record).await.map_err(Refusal::internal)
+        Ok(self.entrance.audit.write(&self.store, record).await?)
     }
 }
 

@@ -103,6 +103,8 @@ pub struct Limits {
     pub idle: Duration,
     /// What a request's body may cost.
     pub body: BodyLimits,
+    /// How many requests may be under way.
+    pub requests: usize,
     /// How many calls to one instance may be under way.
     pub lane: usize,
     /// How long a request waits for its turn with an instance.
@@ -122,6 +124,7 @@ impl Default for Limits {
             // the one who is being sent a request.
             idle: Duration::from_secs(75),
             body: BodyLimits { bytes: 16 * 1024, time: Duration::from_secs(5) },
+            requests: 512,
             lane: 16,
             lane_patience: Duration::from_millis(250),
             introspection: IntrospectionLimits::default(),

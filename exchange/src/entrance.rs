@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::{
     audit::{Act, Action, Audit},
+    breaker::Breakers,
     connector::{Connector, ConnectorError, Entry, Person},
     errands::News,
     flags,
@@ -35,6 +36,8 @@ pub struct Entrance<C> {
     pub audit: Audit,
     /// Keeps instances from getting into each other's way.
     pub lanes: Lanes,
+    /// Leaves those alone that do not answer.
+    pub breakers: Breakers,
     /// Asks the instance.
     pub connector: C,
     /// Tells that flags are to get into an instance.
@@ -53,7 +56,7 @@ impl<C: Connector> Entrance<C> {
             let detail = "the instance is not among those that you may enter";
             Refusal::new(Code::InstanceForbidden, detail).because(cause)
         };
-        let instance = self.registry.find(id).await.map_err(Refusal::internal)?;
+        let instance = self.registry.find(id).await?;
         let instance = instance.ok_or_else(|| forbidden("not registered"))?;
         if instance.admits(subject) { Ok(instance) } else { Err(forbidden("not a member")) }
     }
@@ -66,14 +69,18 @@ impl<C: Connector> Entrance<C> {
         request_id: &str,
         deadline: Instant,
     ) -> Result<Entry, Refusal> {
+        if !self.breakers.lets_through(&instance.id, Instant::now()) {
+            let detail =
+                "the instance did not answer several times in a row; it is left alone for a moment";
+            return Err(Refusal::new(Code::InstanceUnavailable, detail));
+        }
         let Some(_permit) = self.lanes.enter(&instance.id).await else {
             let detail = "too many logins into this instance are under way";
             return Err(Refusal::new(Code::Overloaded, detail));
         };
         let started = Instant::now();
         let entered = self.connector.enter(instance, person, request_id, deadline).await;
-        let outcome = entered.as_ref().map_or_else(ConnectorError::as_label, |_| "entered");
-        self.metrics.connector_call(outcome, started.elapsed());
+        self.heard(instance, &entered, "entered", started);
         let entry = entered?;
         self.remember(instance, &person.subject, &entry, request_id).await?;
         Ok(entry)
@@ -89,8 +96,7 @@ impl<C: Connector> Entrance<C> {
         let deadline = Instant::now() + self.patience;
         let started = Instant::now();
         let ended = self.connector.end_sessions(instance, subject, request_id, deadline).await;
-        let outcome = ended.as_ref().map_or_else(ConnectorError::as_label, |_| "ended");
-        self.metrics.connector_call(outcome, started.elapsed());
+        self.heard(instance, &ended, "ended", started);
         ended
     }
 
@@ -105,9 +111,22 @@ impl<C: Connector> Entrance<C> {
         let deadline = Instant::now() + self.patience;
         let started = Instant::now();
         let done = self.connector.carry_out(instance, subject, order, request_id, deadline).await;
-        let outcome = done.as_ref().map_or_else(ConnectorError::as_label, |_| "done");
-        self.metrics.connector_call(outcome, started.elapsed());
+        self.heard(instance, &done, "done", started);
         done
+    }
+
+    /// Counts a call to `instance`, and notes whether it answers.
+    fn heard<T>(
+        &self,
+        instance: &Instance,
+        outcome: &Result<T, ConnectorError>,
+        well: &'static str,
+        started: Instant,
+    ) {
+        let label = outcome.as_ref().map_or_else(ConnectorError::as_label, |_| well);
+        self.metrics.connector_call(label, started.elapsed());
+        let silent = matches!(outcome, Err(ConnectorError::Late | ConnectorError::Unreachable(_)));
+        self.breakers.heard(&instance.id, !silent, Instant::now());
     }
 
     /// Writes down who was let in as whom, before they are told.
@@ -132,7 +151,7 @@ impl<C: Connector> Entrance<C> {
             let awaited = flags::someone_came(connection, &id, &sub, now)?;
             Ok::<_, StoreError>((change, awaited))
         };
-        let (change, awaited) = self.store.write(remember).await.map_err(Refusal::internal)?;
+        let (change, awaited) = self.store.write(remember).await?;
         if awaited {
             self.flags.tell();
         }

@@ -50,7 +50,7 @@ impl<C: Connector> Desk<C> {
         let grant = Grant { instance: instance.id, person, redirect_uri, challenge };
         let act = Act::of_person(&grant.person.subject, request_id);
         let issued = codes::issue(&self.store, &self.entrance.audit, &code, grant, &act);
-        issued.await.map_err(Refusal::internal)?;
+        issued.await?;
         reply::json(&CodeAnswer { code: code.to_text(), expires_in: LIFETIME_S })
     }
 
@@ -68,7 +68,7 @@ impl<C: Connector> Desk<C> {
         let redemption = Redemption::parse(&body)?;
         let code = redemption.code.clone();
         let redeemed = codes::redeem(&self.store, redemption, UnixTime::now());
-        let grant = match redeemed.await.map_err(Refusal::internal)? {
+        let grant = match redeemed.await? {
             Redeemed::Granted(grant) => grant,
             Redeemed::Refused(cause) => return Err(invalid(cause)),
             Redeemed::Again { instance, subject } => {
@@ -96,7 +96,7 @@ impl<C: Connector> Desk<C> {
         let entry = self.entrance.enter(&instance, &person, &request_id, deadline).await?;
         trace.origin = entry.origin;
         let again = codes::entered(&self.store, &code, UnixTime::now());
-        if again.await.map_err(Refusal::internal)? {
+        if again.await? {
             self.news.tell();
         }
         reply::json(&entry.session)

@@ -1,5 +1,5 @@
-//! Lanes: how many calls to one instance may be under way. An instance that is stuck fills its
-//! own lane and nobody else's.
+//! Lanes: how many calls to one instance may be under way, and as many may wait. An instance that
+//! is stuck fills its own lane and nobody else's, and a crowd before it does not fill the exchange.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,22 @@ use crate::instance::InstanceId;
 pub struct Lanes {
     width: usize,
     patience: Duration,
-    lanes: Mutex<HashMap<InstanceId, Arc<Semaphore>>>,
+    lanes: Mutex<HashMap<InstanceId, Lane>>,
+}
+
+/// The lane of one instance.
+#[derive(Clone)]
+struct Lane {
+    /// Room for those who wait or are under way.
+    room: Arc<Semaphore>,
+    /// Room for those who are under way.
+    way: Arc<Semaphore>,
+}
+
+/// Somebody is under way in a lane, until this is dropped.
+pub struct Entered {
+    _room: OwnedSemaphorePermit,
+    _way: OwnedSemaphorePermit,
 }
 
 impl Lanes {
@@ -28,14 +43,19 @@ impl Lanes {
         Self { width, patience, lanes: Mutex::default() }
     }
 
-    /// Enters the lane of `instance`, until the permit is dropped; `None` if it stays full.
-    pub async fn enter(&self, instance: &InstanceId) -> Option<OwnedSemaphorePermit> {
-        let lane = {
+    /// Enters the lane of `instance`; `None` if it stays full, or if too many wait for it already.
+    pub async fn enter(&self, instance: &InstanceId) -> Option<Entered> {
+        let Lane { room, way } = {
             let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-            let new = || Arc::new(Semaphore::new(self.width));
-            Arc::clone(lanes.entry(instance.clone()).or_insert_with(new))
+            let new = || Lane {
+                room: Arc::new(Semaphore::new(self.width * 2)),
+                way: Arc::new(Semaphore::new(self.width)),
+            };
+            lanes.entry(instance.clone()).or_insert_with(new).clone()
         };
-        timeout(self.patience, lane.acquire_owned()).await.ok()?.ok()
+        let _room = room.try_acquire_owned().ok()?;
+        let _way = timeout(self.patience, way.acquire_owned()).await.ok()?.ok()?;
+        Some(Entered { _room, _way })
     }
 }
 
@@ -52,5 +72,19 @@ mod tests {
         assert!(lanes.enter(&b).await.is_some());
         drop(held);
         assert!(lanes.enter(&a).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn as_many_wait_as_are_under_way_and_whoever_else_comes_is_sent_away_at_once() {
+        let lanes = Lanes::new(1, Duration::from_secs(60));
+        let a = InstanceId::parse("a").unwrap();
+        let held = lanes.enter(&a).await.unwrap();
+        let waits = lanes.enter(&a);
+        let is_sent_away = async {
+            assert!(lanes.enter(&a).await.is_none());
+            drop(held);
+        };
+        let (entered, ()) = tokio::join!(biased; waits, is_sent_away);
+        assert!(entered.is_some());
     }
 }

@@ -9,15 +9,18 @@
 pub mod access;
 pub mod address;
 pub mod admin;
+pub mod admission;
 pub mod assertion;
 pub mod audit;
 pub mod backup;
 pub mod body;
+pub mod breaker;
 pub mod cli;
 pub mod command;
 pub mod config;
 pub mod connector;
 mod csv;
+pub mod damage;
 pub mod data_dir;
 pub mod entrance;
 mod errands;

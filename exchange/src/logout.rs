@@ -108,7 +108,7 @@ impl Logout {
             audit.record(connection, &did, now)?;
             Ok::<_, StoreError>(true)
         };
-        if self.store.write(revoke).await.map_err(Refusal::internal)? {
+        if self.store.write(revoke).await? {
             return Ok(());
         }
         Err(token::invalid("its jti was used before"))

@@ -14,9 +14,13 @@ use hyper::{
     Method, Request, Response, StatusCode,
     header::{CONTENT_TYPE, HeaderValue},
 };
-use tokio::time::timeout;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
 
 use crate::{
+    admission::Admission,
     audit::Audit,
     flags,
     metrics::{self, Metrics},
@@ -27,6 +31,9 @@ use crate::{
 
 /// How long the database may take before it counts as not answering.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long what the database answered holds: whoever asks often must not have it write often.
+const HOLDS: Duration = Duration::from_secs(1);
 
 /// What the operator's listener looks at; clones look at the same.
 #[derive(Clone)]
@@ -41,6 +48,16 @@ pub struct Ops {
     pub metrics: Metrics,
     /// Whether the exchange is on its way out.
     pub stopping: Arc<AtomicBool>,
+    /// Whether requests are let in.
+    pub admission: Arc<Admission>,
+    /// How the database did when it was last asked to write.
+    pub probed: Arc<Mutex<Option<Probed>>>,
+}
+
+/// What the database said, and when.
+pub struct Probed {
+    at: Instant,
+    found: Result<(), String>,
 }
 
 impl Ops {
@@ -65,11 +82,22 @@ impl Ops {
         if self.stopping.load(Ordering::Relaxed) {
             return Err("shutting down".to_owned());
         }
-        match timeout(PATIENCE, self.store.answers()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("database: no answer within {} ms", PATIENCE.as_millis())),
+        if let Some(why) = self.admission.closed() {
+            return Err(why.to_owned());
         }
+        // Held while it is asked, so that one question answers all who wait.
+        let mut probed = self.probed.lock().await;
+        if let Some(Probed { at, found }) = &*probed
+            && at.elapsed() < HOLDS
+        {
+            return found.clone();
+        }
+        let found = match timeout(PATIENCE, self.store.answers()).await {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("database: no answer within {} ms", PATIENCE.as_millis())),
+        };
+        *probed = Some(Probed { at: Instant::now(), found: found.clone() });
+        found
     }
 
     async fn metrics(&self) -> Response<Full<Bytes>> {

@@ -14,6 +14,8 @@ use kombi_spec::{
     usage::reserve::{Budget, Exhausted},
 };
 
+use crate::store::StoreError;
+
 /// Why a request does not get what it asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -93,6 +95,17 @@ impl Refusal {
             _ => None,
         };
         response
+    }
+}
+
+/// What the disk did not take is not acknowledged, and may be tried again.
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        if error.is_of_the_storage() {
+            let detail = "what belongs to the request could not be stored";
+            return Self::new(Code::StorageUnavailable, detail).because(error);
+        }
+        Self::internal(error)
     }
 }
 

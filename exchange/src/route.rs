@@ -1,6 +1,6 @@
 //! What the exchange is asked for, and the one log line that each request leaves.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -14,6 +14,7 @@ use kombi_spec::{
 
 use crate::{
     admin::{Admin, Place},
+    admission::Admission,
     audit::{Act, Action, Actor, Audit},
     connector::Connector,
     instance::InstanceId,
@@ -61,6 +62,8 @@ pub struct Desks<C> {
     pub store: Store,
     /// Counts all of them.
     pub metrics: Metrics,
+    /// Lets them in.
+    pub admission: Arc<Admission>,
 }
 
 /// What a path names.
@@ -161,23 +164,15 @@ pub async fn answer<C: Connector>(
     let route = Route::of(request.uri().path());
     let method = request.method().clone();
     let mut trace = Trace::default();
-    let outcome = match &route {
-        Route::Unknown => Err(Refusal::new(Code::NotFound, "the path names nothing")),
-        known if !known.takes(method.as_str()) => Err(Refusal::method_not_allowed(known.methods())),
-        Route::Session(id) => desks.sessions.open_session(id, request, &mut trace).await,
-        Route::Code(id) => desks.sessions.issue_code(id, request, &mut trace).await,
-        Route::Redemption => desks.sessions.redeem(request, &mut trace).await,
-        Route::Introspection => desks.introspection.introspect(request, &mut trace).await,
-        Route::Leases => desks.leases.report(request, &mut trace).await,
-        Route::Reservation => desks.usage.reserve(request, &mut trace).await,
-        Route::Settlement => desks.usage.settle(request, &mut trace).await,
-        Route::OwnUsage => desks.usage.mine(request, &mut trace).await,
-        Route::Usage => desks.usage.everybodys(request, &mut trace).await,
-        Route::Logout => desks.logout.log_out(request, &mut trace).await,
-        Route::Admin(place) => desks.admin.answer(place, request, &mut trace).await,
+    let place = desks.admission.admit();
+    let outcome = match &place {
+        Err(refusal) => Err(refusal.clone()),
+        Ok(_) => desks.answer(&route, request, &mut trace).await,
     };
+    // One that was not let in leaves no record.
+    let action = place.is_ok().then(|| route.action(method.as_str())).flatten();
     let request_id = trace.request_id.take().unwrap_or_else(random::request_id);
-    let outcome = match (outcome, route.action(method.as_str())) {
+    let outcome = match (outcome, action) {
         (Err(refusal), Some(action)) => {
             Err(desks.refused(refusal, &route, action, &trace, &request_id).await)
         }
@@ -215,7 +210,32 @@ pub async fn answer<C: Connector>(
     response
 }
 
-impl<C> Desks<C> {
+impl<C: Connector> Desks<C> {
+    async fn answer(
+        &self,
+        route: &Route,
+        request: Request<Incoming>,
+        trace: &mut Trace,
+    ) -> Result<Response<Full<Bytes>>, Refusal> {
+        match route {
+            Route::Unknown => Err(Refusal::new(Code::NotFound, "the path names nothing")),
+            known if !known.takes(request.method().as_str()) => {
+                Err(Refusal::method_not_allowed(known.methods()))
+            }
+            Route::Session(id) => self.sessions.open_session(id, request, trace).await,
+            Route::Code(id) => self.sessions.issue_code(id, request, trace).await,
+            Route::Redemption => self.sessions.redeem(request, trace).await,
+            Route::Introspection => self.introspection.introspect(request, trace).await,
+            Route::Leases => self.leases.report(request, trace).await,
+            Route::Reservation => self.usage.reserve(request, trace).await,
+            Route::Settlement => self.usage.settle(request, trace).await,
+            Route::OwnUsage => self.usage.mine(request, trace).await,
+            Route::Usage => self.usage.everybodys(request, trace).await,
+            Route::Logout => self.logout.log_out(request, trace).await,
+            Route::Admin(place) => self.admin.answer(place, request, trace).await,
+        }
+    }
+
     /// `refusal`, once it is in the audit.
     async fn refused(
         &self,
@@ -244,7 +264,7 @@ impl<C> Desks<C> {
         let record = record.with(&refusal.detail).refused(refusal.code);
         match self.audit.refused(&self.store, record).await {
             Ok(()) => refusal,
-            Err(error) => Refusal::internal(error),
+            Err(error) => error.into(),
         }
     }
 }

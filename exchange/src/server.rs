@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,11 +15,14 @@ use tokio::{sync::oneshot, time::interval};
 
 use crate::{
     admin::Admin,
+    admission::Admission,
     assertion::Verifier,
     audit::{Anchor, Audit},
     backup::schedule::{self, Schedule},
+    breaker::Breakers,
     config::{Config, ConfigError, LISTEN, OPS_LISTEN},
     connector::Doors,
+    damage::{self, Damage},
     data_dir::{Claim, DataDir, DataDirError},
     entrance::Entrance,
     errands::News,
@@ -62,7 +65,10 @@ pub enum StartError {
     /// Its data directory is.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// Its database is.
+    /// Its database is damaged.
+    #[error(transparent)]
+    Damage(#[from] Damage),
+    /// Its database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Its registry is.
@@ -82,10 +88,11 @@ pub struct Server {
     ops: Listener,
     desks: Arc<Desks<Doors>>,
     view: Ops,
+    database: PathBuf,
     usage: Usage,
     revocations: Revocations<Doors>,
     pushes: Pushes<Doors>,
-    backup: Option<(PathBuf, Schedule)>,
+    backup: Option<Schedule>,
     sweep: Duration,
     addresses: Addresses,
     _claim: Claim,
@@ -105,6 +112,7 @@ impl Server {
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let data = DataDir::open(&config.data)?;
         let claim = data.claim()?;
+        damage::look(&data.database())?;
         let store = Store::open(&data.database())?;
         let registry = Registry::open(store.clone(), config.seal).await?;
         let audit = registry.audit().clone();
@@ -133,6 +141,7 @@ impl Server {
             store: store.clone(),
             audit: audit.clone(),
             lanes: Lanes::new(config.limits.lane, config.limits.lane_patience),
+            breakers: Breakers::default(),
             connector: Doors::new(outbound.clone()),
             flags: News::default(),
             patience: config.instance_timeout,
@@ -166,6 +175,7 @@ impl Server {
         let (public, public_address) =
             bind(LISTEN, config.listen, config.max_connections, idle).await?;
         let (ops, ops_address) = bind(OPS_LISTEN, config.ops_listen, OPS_CONNECTIONS, idle).await?;
+        let admission = Arc::new(Admission::new(config.limits.requests, config.max_connections));
         let desks = Desks {
             sessions,
             introspection,
@@ -176,16 +186,26 @@ impl Server {
             audit: audit.clone(),
             store: store.clone(),
             metrics: metrics.clone(),
+            admission: Arc::clone(&admission),
         };
         Ok(Self {
             public,
             ops,
             desks: Arc::new(desks),
-            view: Ops { store, audit, usage: usage.clone(), metrics, stopping: Arc::default() },
+            view: Ops {
+                store,
+                audit,
+                usage: usage.clone(),
+                metrics,
+                stopping: Arc::default(),
+                probed: Arc::default(),
+                admission,
+            },
             usage,
             revocations,
             pushes,
-            backup: config.backup.map(|schedule| (data.database(), schedule)),
+            database: data.database(),
+            backup: config.backup,
             sweep: config.limits.sweep,
             addresses: Addresses { public: public_address, ops: ops_address },
             _claim: claim,
@@ -211,6 +231,7 @@ impl Server {
             ops,
             desks,
             view,
+            database,
             usage,
             revocations,
             pushes,
@@ -226,9 +247,10 @@ impl Server {
             tokio::spawn(keep_sweeping(view.store.clone(), view.audit.clone(), usage, sweep));
         let revoker = tokio::spawn(async move { revocations.work().await });
         let pusher = tokio::spawn(async move { pushes.work().await });
-        let copier = backup.map(|(database, every)| {
-            tokio::spawn(schedule::keep(database, every, view.metrics.clone()))
-        });
+        let (searched, admission) = (database.clone(), Arc::clone(&view.admission));
+        tokio::task::spawn_blocking(move || search(&searched, &admission));
+        let copier =
+            backup.map(|every| tokio::spawn(schedule::keep(database, every, view.metrics.clone())));
         let stopping = Arc::clone(&view.stopping);
         let (ops_stop, ops_stopped) = oneshot::channel::<()>();
         let ops = tokio::spawn(ops.serve(
@@ -268,6 +290,18 @@ async fn bind(
     let listener = Listener::bind(address, connections, idle).await.map_err(unusable)?;
     let address = listener.address().map_err(unusable)?;
     Ok((listener, address))
+}
+
+/// Looks for damage to the database that takes long to find; if there is any, nothing is
+/// acknowledged from then on.
+fn search(database: &Path, admission: &Admission) {
+    match damage::search(database) {
+        Ok(()) => tracing::info!("the database is whole"),
+        Err(damage) => {
+            tracing::error!(%damage, "the database is damaged: every request is refused");
+            admission.close(damage.to_string());
+        }
+    }
 }
 
 /// Waits for `stop` and says so, before anything else happens.

@@ -28,6 +28,15 @@ pub fn spend_in(
     Ok(connection.execute(spend, params![jti, keep_until])? == 1)
 }
 
+/// Writes the row that belongs to no assertion, as none has an empty `jti`: it tells whether writing
+/// works, and is swept with the others.
+pub fn touch(connection: &Connection) -> Result<(), StoreError> {
+    let touch = "INSERT INTO spent_jti (jti, keep_until) VALUES ('', 0)
+                 ON CONFLICT (jti) DO UPDATE SET keep_until = 1 - spent_jti.keep_until";
+    connection.execute(touch, &[])?;
+    Ok(())
+}
+
 /// Forgets what is too old to matter; how much that was.
 pub async fn forget(store: &Store, now: UnixTime) -> Result<usize, StoreError> {
     let now = now.as_sql();

@@ -13,8 +13,10 @@ mod value;
 
 use std::path::Path;
 
+use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
 
+use crate::spent;
 pub use connection::Connection;
 use thread::{Done, Jobs};
 pub(crate) use value::params;
@@ -56,6 +58,25 @@ pub enum StoreError {
         /// The database's.
         found: u32,
     },
+}
+
+impl StoreError {
+    /// Whether the fault is the storage's, such as a full disk or a damaged file, and the same may
+    /// succeed once somebody has mended that.
+    #[must_use]
+    pub fn is_of_the_storage(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => !matches!(
+                error.sqlite_error_code(),
+                None | Some(
+                    ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::ApiMisuse
+                )
+            ),
+            // What is there is not what was written there.
+            Self::Unreadable { .. } | Self::NotCommitted => true,
+            _ => false,
+        }
+    }
 }
 
 /// A handle on the database; clones share it.
@@ -114,13 +135,13 @@ impl Store {
         submit(&self.long_reader, work).await
     }
 
-    /// Whether reading and writing work.
+    /// Whether reading works, and writing to the disk.
     pub async fn answers(&self) -> Result<(), StoreError> {
-        let probe = |connection: &Connection| {
+        let read = |connection: &Connection| {
             connection.query_row("SELECT 1", &[], |_| Ok::<_, StoreError>(()))
         };
-        self.read(probe).await?;
-        self.write(probe).await
+        self.read(read).await?;
+        self.write(spent::touch).await
     }
 }
 
@@ -176,6 +197,23 @@ mod tests {
         assert!(a.is_ok() && b.is_err() && c.is_ok());
         assert_eq!(count(&store).await, 2);
         assert!(store.write(insert("a")).await.is_err(), "the key is there already");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_the_storages_fault_and_a_row_that_is_there_already_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("t.db")).unwrap();
+        store.write(insert("a")).await.unwrap();
+        assert!(!store.write(insert("a")).await.unwrap_err().is_of_the_storage());
+        let fill = |connection: &Connection| {
+            // As many as there are.
+            connection.execute_batch("PRAGMA max_page_count = 1")?;
+            let much = "x".repeat(100_000);
+            connection.execute("INSERT INTO spent_jti VALUES (?1, 0)", params![much])?;
+            Ok::<_, StoreError>(())
+        };
+        assert!(store.write(fill).await.unwrap_err().is_of_the_storage());
+        store.answers().await.unwrap();
     }
 
     #[tokio::test]

@@ -107,7 +107,7 @@ impl Usage {
             Refusal::new(Code::ProviderNotConfigured, "the exchange has no key for the provider")
         })?;
         let reservation = format!("{}.{}", wanted.id.request_id, wanted.id.attempt);
-        let reserved = ledger.reserve(wanted, UnixTime::now()).await.map_err(Refusal::internal)?;
+        let reserved = ledger.reserve(wanted, UnixTime::now()).await?;
         reply::json(&Reservation {
             reservation,
             authorization,
@@ -131,8 +131,7 @@ impl Usage {
         }
         let read: Vec<Option<Settling>> = settlements.iter().map(|one| settling(one)).collect();
         let ended: Vec<Settling> = read.iter().flatten().cloned().collect();
-        let settled = ledger.settle(ended.clone(), UnixTime::now()).await;
-        let settled = settled.map_err(Refusal::internal)?;
+        let settled = ledger.settle(ended.clone(), UnixTime::now()).await?;
         for (ended, outcome) in ended.iter().zip(&settled) {
             self.metrics.settlement(ended.ended.source.as_str(), outcome.as_str());
         }

@@ -38,7 +38,7 @@ pub(crate) async fn of_a_person(
 ) -> Result<(Parts, Bytes, Assertion), Refusal> {
     let (head, body, assertion) = vouched_for(verifier, request, limits, trace).await?;
     let first = spent::spend(store, &assertion.jti, verifier.valid_until(&assertion)).await;
-    if !first.map_err(Refusal::internal)? {
+    if !first? {
         return Err(Refusal::new(Code::AssertionReplayed, "an assertion is accepted once"));
     }
     Ok((head, body, assertion))

@@ -249,6 +249,9 @@ codes! {
     /// The request did not arrive in time.
     RequestTimeout = "request_timeout", 408, "the request did not arrive in time",
         "Send the whole request at once.";
+    /// Nothing can be written down, and what cannot be is not acknowledged.
+    StorageUnavailable = "storage_unavailable", 503, "nothing can be stored",
+        "Try again after the time given in `Retry-After`; the operator finds the reason at /readyz and in the log.";
     /// More requests are under way than the service takes.
     Overloaded = "overloaded", 503, "the service is busy",
         "Try again after the time given in `Retry-After`.";

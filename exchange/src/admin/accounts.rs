@@ -56,7 +56,7 @@ impl<C: Connector> Admin<C> {
             flags::someone_came(connection, &id, &subject, now)?;
             audit.record(connection, &did, now)
         };
-        self.store.write(remember).await.map_err(Refusal::internal)?;
+        self.store.write(remember).await?;
         self.entrance.flags.tell();
         reply::json(&done)
     }
@@ -80,7 +80,7 @@ impl<C: Connector> Admin<C> {
             links::end(connection, &id, &subject, now)?;
             audit.record(connection, &did, now)
         };
-        self.store.write(forget).await.map_err(Refusal::internal)?;
+        self.store.write(forget).await?;
         reply::json(&done)
     }
 
@@ -102,7 +102,7 @@ impl<C: Connector> Admin<C> {
             audit.record(connection, &did, now)?;
             Ok::<_, StoreError>(instances)
         };
-        let instances = self.store.write(end).await.map_err(Refusal::internal)?;
+        let instances = self.store.write(end).await?;
         self.news.tell();
         let mut response = reply::json(&json!({"instances": instances}))?;
         *response.status_mut() = StatusCode::ACCEPTED;

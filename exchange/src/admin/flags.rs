@@ -54,7 +54,7 @@ impl<C: Connector> Admin<C> {
             audit.record(connection, &did, now)?;
             Ok::<_, StoreError>(Ok(flags::read(connection, &id, &subject, now)?))
         };
-        let standing = self.store.write(set).await.map_err(Refusal::internal)?;
+        let standing = self.store.write(set).await?;
         let standing = standing.map_err(|Refused::Outdated { there }| {
             Refusal::new(Code::FlagsOutdated, format!("there are flags of version {there}"))
         })?;
@@ -75,7 +75,7 @@ impl<C: Connector> Admin<C> {
         self.written(act.did(Action::FlagsRead).at(id).on(subject.as_str())).await?;
         let (id, subject, now) = (id.clone(), subject.clone(), UnixTime::now());
         let read = self.store.read(move |connection| flags::read(connection, &id, &subject, now));
-        told(read.await.map_err(Refusal::internal)?)
+        told(read.await?)
     }
 }
 

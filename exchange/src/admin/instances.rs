@@ -163,6 +163,7 @@ impl From<RegistryError> for Refusal {
             RegistryError::Missing(id) => {
                 Self::new(Code::InstanceUnknown, format!("there is no instance {id}"))
             }
+            RegistryError::Store(error) => Self::from(error),
             other => Self::internal(other),
         }
     }

@@ -50,7 +50,7 @@ Environment (a flag, where there is one, wins):
   KOMBI_EXCHANGE_BACKUP_EVERY_S       how old the newest copy may become, in seconds, 86400
                                       [--backup-every-s]
   KOMBI_EXCHANGE_BACKUP_KEEP          how many copies stay, 7 [--backup-keep]
-  KOMBI_EXCHANGE_MAX_CONNECTIONS      connections from the gateway at once; more wait, 1024
+  KOMBI_EXCHANGE_MAX_CONNECTIONS      connections from the gateway at once; more wait, 8192
                                       [--max-connections]
   KOMBI_EXCHANGE_SHARED_STORE         secret, where limits that nodes share are kept: the redis:// URL
                                       of a Valkey or Redis, for several exchanges; without it, in

@@ -3,6 +3,7 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::Args;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -78,7 +79,7 @@ pub struct ServeArgs {
     pub backup_keep: String,
     /// Connections from the gateway at once; more wait
     #[arg(long, value_name = "N", env = config::MAX_CONNECTIONS, hide_env_values = true)]
-    #[arg(default_value = "1024")]
+    #[arg(default_value = "8192")]
     pub max_connections: String,
     /// What is logged: a level, or target=level,…
     #[arg(long, value_name = "FILTER", env = config::LOG, hide_env_values = true)]
@@ -86,11 +87,15 @@ pub struct ServeArgs {
     pub log: String,
 }
 
+/// How many files are open besides connections from the gateway: those to instances, the database.
+const BESIDES: u64 = 1024;
+
 /// Serves until the process is told to stop.
 pub async fn run(args: &ServeArgs, data: PathBuf) -> Result<(), Failure> {
     let filter = config::log_filter(&args.log)?;
     let config = Config::new(args, data)?;
     log::start(filter);
+    make_room(config.max_connections);
     // Before the listeners: a signal must not find the process without an answer to it.
     let no_signals = |error| Failure::Other(format!("signals cannot be received: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
@@ -112,4 +117,22 @@ pub async fn run(args: &ServeArgs, data: PathBuf) -> Result<(), Failure> {
     server.serve(told_to_stop).await;
     reloading.abort();
     Ok(())
+}
+
+/// Lets this process open a file for each connection, and some besides, as far as the system lets it.
+fn make_room(connections: u32) {
+    let wanted = u64::from(connections) + BESIDES;
+    let room = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(now, most)| {
+        let room = wanted.clamp(now, most.max(now));
+        setrlimit(Resource::RLIMIT_NOFILE, room, most).map(|()| room)
+    });
+    match room {
+        Ok(room) if room >= wanted => {}
+        Ok(room) => tracing::warn!(
+            room,
+            wanted,
+            "the system lets this process open fewer files than there may be connections"
+        ),
+        Err(error) => tracing::warn!(%error, "how many files may be open is not known"),
+    }
 }

@@ -92,7 +92,7 @@ impl Usage {
         let read = act.did(Action::UsageRead).with(question.about());
         let read = read.on(question.person().unwrap_or_default());
         let written = self.audit.write(&self.ledger()?.store, read).await;
-        written.map_err(Refusal::internal)?;
+        written?;
         match form {
             Form::Json => reply::json(&self.report(question).await?),
             Form::Csv => Ok(spreadsheet(&self.report(question).await?)),
@@ -122,7 +122,7 @@ impl Usage {
         let read = ledger.store.read_long(move |connection| question.answer(connection));
         let late = || Refusal::new(Code::Overloaded, "the report takes too long");
         let report: Result<_, StoreError> = timeout(PATIENCE, read).await.map_err(|_| late())?;
-        report.map_err(Refusal::internal)?.ok_or_else(|| {
+        report?.ok_or_else(|| {
             let detail = format!("the report would have more than {MAX_ROWS} rows");
             Refusal::new(Code::ReportTooLarge, detail)
         })

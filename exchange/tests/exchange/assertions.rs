@@ -1,13 +1,18 @@
 //! Attacks on the assertion. What is wrong with a single one is tested in the library; here,
 //! that all of it is checked, and that an assertion is good once.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kombi_exchange::address::Reach;
-use kombi_spec::{assertion::Assertion, code::Code, header};
+use kombi_spec::{
+    assertion::{Assertion, LIFETIME_S},
+    code::Code,
+    header,
+};
 
 use crate::{
-    exchange::{Exchange, code},
+    binary::Serving,
+    exchange::{Exchange, client, code},
     gate::{Gate, claims},
     instance::FakeInstance,
 };
@@ -97,4 +102,44 @@ async fn the_query_changes_nothing() {
     let request = exchange.client.post(url).header(header::ASSERTION, assertion);
     assert_eq!(request.send().await.unwrap().status(), 200);
     assert_eq!(instance.calls()[0].claims.sub, "owner");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_may_be_four_seconds_off_and_not_six_with_five_allowed() {
+    // The binary's own setting.
+    let data = tempfile::tempdir().unwrap();
+    let serving = Serving::start(data.path());
+    let (gate, client) = (Gate::new(1), client());
+    let url = format!("http://{}/sso/instances/lab/session", serving.listen);
+    // Made by a clock that is ahead, and used at the end of its life by one that is behind.
+    let ahead = |now: u64, by: i64| {
+        let iat = now.checked_add_signed(by).unwrap();
+        (iat, iat + LIFETIME_S)
+    };
+    let over = |now: u64, by: i64| {
+        let exp = now.checked_add_signed(-by).unwrap();
+        (exp - LIFETIME_S, exp)
+    };
+    type Times = fn(u64, i64) -> (u64, u64);
+    let cases: [(Times, i64, Code); 4] = [
+        (ahead, 4, Code::InstanceForbidden),
+        (ahead, 6, Code::AssertionInvalid),
+        (over, 4, Code::InstanceForbidden),
+        (over, 6, Code::AssertionExpired),
+    ];
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    for (times, by, expected) in cases {
+        // The second in which it was signed must be the one in which it was judged.
+        let found = loop {
+            let signed_at = now();
+            let mut claims = claims("owner", "lab");
+            (claims.iat, claims.exp) = times(signed_at, by);
+            let post = client.post(&url).header(header::ASSERTION, gate.sign(&claims));
+            let found = code(post.send().await.unwrap()).await;
+            if now() == signed_at {
+                break found;
+            }
+        };
+        assert_eq!(found, expected, "{by} s");
+    }
 }

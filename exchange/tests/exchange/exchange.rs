@@ -130,7 +130,7 @@ fn config(gate: &Gate, data: &TempDir) -> Config {
         backup: None,
         leases: Arc::new(Local::new()),
         usage: None,
-        max_connections: 256,
+        max_connections: 1024,
         limits: Limits::default(),
         lookup: system_lookup,
     }

@@ -41,3 +41,28 @@ async fn a_stuck_instance_holds_up_nobody_else() {
     assert_eq!(stuck.calls().len(), LANE);
     assert!(held.iter().all(|login| !login.is_finished()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_never_answers_is_left_alone_and_others_are_not() {
+    let exchange = Exchange::start().await;
+    let healthy = FakeInstance::honest().await;
+    // It accepts and hangs up.
+    let dead = FakeInstance::start(|_| Script::Send(Vec::new())).await;
+    exchange.register("dead", &dead.url(), Reach::Private).await;
+    exchange.register("healthy", &healthy.url(), Reach::Private).await;
+    for _ in 0..8 {
+        assert_eq!(code(exchange.login("owner", "dead").await).await, Code::InstanceUnavailable);
+    }
+    assert_eq!(dead.calls().len(), 5, "the rest was answered without it");
+    assert_eq!(exchange.login("owner", "healthy").await.status(), 200);
+    let tried_again = async {
+        while dead.calls().len() == 5 {
+            assert_eq!(
+                code(exchange.login("owner", "dead").await).await,
+                Code::InstanceUnavailable
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), tried_again).await.expect("it is never tried");
+}
