@@ -115,7 +115,11 @@ async fn run(
             if now() >= signed_at + LIFETIME_S / 3 {
                 (signed_at, signed) = (now(), assertion(path).unwrap_or_default());
             }
-            let request = client.post(&url).header(header::ASSERTION, &signed).body(body);
+            let request = client.post(&url).header(header::ASSERTION, &signed);
+            let request = match path {
+                reserve::PATH => request.header(header::QUESTION, URL_SAFE_NO_PAD.encode(body)),
+                _ => request.body(body),
+            };
             async move {
                 let sent = Instant::now();
                 let response = request.send().await?.error_for_status()?;

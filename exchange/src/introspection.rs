@@ -15,7 +15,7 @@ use http_body_util::Full;
 use hyper::{Request, Response};
 use kombi_spec::{
     code::Code,
-    introspection::{ACTIVE_CACHE_S, INACTIVE_CACHE_S, IntrospectionAnswer},
+    introspection::{ACTIVE_CACHE_S, INACTIVE_CACHE_S, IntrospectionAnswer, MAX_BYTES},
 };
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -93,8 +93,9 @@ impl Introspection {
         request: Request<impl RequestBody>,
         trace: &mut Trace,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let body = vouched::of_the_gate(&self.verifier, request, self.body, trace).await?;
-        let Question { issuer, token } = Question::parse(&body)?;
+        let limits = (MAX_BYTES, self.body);
+        let asked = vouched::asked_by_the_gate(&self.verifier, request, limits, trace).await?;
+        let Question { issuer, token } = Question::parse(&asked)?;
         let issuer = self.issuer_called(&issuer)?;
         let judgement = self.judge(issuer, &token).await;
         trace.introspected = Some(judgement.verdict.as_label());

@@ -95,11 +95,12 @@ impl Usage {
         request: Request<impl RequestBody>,
         trace: &mut Trace,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let body = self.asked_by_the_gate(request, MAX_RESERVE_BYTES, trace).await?;
+        let limits = (MAX_RESERVE_BYTES, self.body);
+        let asked = vouched::asked_by_the_gate(&self.verifier, request, limits, trace).await?;
         let ledger = self.ledger()?;
-        let wanted = parse::<ReserveRequest>(&body)?;
+        let wanted = parse::<ReserveRequest>(&asked, Code::QuestionMalformed)?;
         let wanted = Wanted::parse(wanted)
-            .map_err(|unfit| Refusal::new(Code::BodyMalformed, unfit.to_string()))?;
+            .map_err(|unfit| Refusal::new(Code::QuestionMalformed, unfit.to_string()))?;
         trace.request_id = Some(wanted.id.request_id.clone());
         trace.subject = Some(wanted.call.subject.clone());
         let authorization = ledger.providers.authorization(&wanted.call.provider);
@@ -122,9 +123,11 @@ impl Usage {
         request: Request<impl RequestBody>,
         trace: &mut Trace,
     ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let body = self.asked_by_the_gate(request, MAX_SETTLE_BYTES, trace).await?;
+        let limits = BodyLimits { bytes: MAX_SETTLE_BYTES, ..self.body };
+        let body = vouched::of_the_gate(&self.verifier, request, limits, trace).await?;
         let ledger = self.ledger()?;
-        let SettleRequest { settlements } = parse::<SettleRequest<&RawValue>>(&body)?;
+        let SettleRequest { settlements } =
+            parse::<SettleRequest<&RawValue>>(&body, Code::BodyMalformed)?;
         if settlements.is_empty() || settlements.len() > MAX_SETTLEMENTS {
             let detail = format!("settlements: expected 1 to {MAX_SETTLEMENTS} of them");
             return Err(Refusal::new(Code::BodyMalformed, detail));
@@ -179,17 +182,6 @@ impl Usage {
             Refusal::new(Code::UsageNotConfigured, "the exchange keeps no ledger of usage")
         })
     }
-
-    /// The body, of at most `bytes` bytes, of a request that the gate makes for itself.
-    async fn asked_by_the_gate(
-        &self,
-        request: Request<impl RequestBody>,
-        bytes: usize,
-        trace: &mut Trace,
-    ) -> Result<Bytes, Refusal> {
-        let limits = BodyLimits { bytes, ..self.body };
-        vouched::of_the_gate(&self.verifier, request, limits, trace).await
-    }
 }
 
 /// One settlement, or a line in the log that says why it is none.
@@ -205,10 +197,10 @@ fn settling(one: &RawValue) -> Option<Settling> {
     None
 }
 
-fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| {
+/// Reads `json`, or refuses it with `code`; the error quotes nothing of it.
+fn parse<'a, T: serde::Deserialize<'a>>(json: &'a [u8], code: Code) -> Result<T, Refusal> {
+    serde_json::from_slice(json).map_err(|error| {
         let place = format!("{}:{}", error.line(), error.column());
-        let detail = format!("the body is not what is asked for here, from {place} on");
-        Refusal::new(Code::BodyMalformed, detail)
+        Refusal::new(code, format!("it is not what is asked for here, from {place} on"))
     })
 }

@@ -1,8 +1,9 @@
 //! Calls that come through the gate, as the desks take them: with the gate's word on who calls.
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use hyper::{Request, http::request::Parts};
-use kombi_spec::{assertion::Assertion, code::Code};
+use hyper::{HeaderMap, Request, http::request::Parts};
+use kombi_spec::{assertion::Assertion, code::Code, header};
 
 use crate::{
     assertion::{self, Verifier},
@@ -25,6 +26,34 @@ pub(crate) async fn of_the_gate(
     let (_, body, assertion) = vouched_for(verifier, request, limits, trace).await?;
     assertion::of_the_gate(&assertion)?;
     Ok(body)
+}
+
+/// What the gate asks in `request`: JSON of up to `bytes` bytes. It must be the gate's own, as in
+/// [`of_the_gate`].
+pub(crate) async fn asked_by_the_gate(
+    verifier: &Verifier,
+    request: Request<impl RequestBody>,
+    (bytes, body): (usize, BodyLimits),
+    trace: &mut Trace,
+) -> Result<Vec<u8>, Refusal> {
+    let (head, _, assertion) = vouched_for(verifier, request, body, trace).await?;
+    assertion::of_the_gate(&assertion)?;
+    question(&head.headers, bytes)
+}
+
+/// The one question that a request with these headers asks. The error quotes nothing of it.
+fn question(headers: &HeaderMap, bytes: usize) -> Result<Vec<u8>, Refusal> {
+    let malformed = |detail| Refusal::new(Code::QuestionMalformed, detail);
+    let mut values = headers.get_all(header::QUESTION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(malformed(format!("expected one header {}", header::QUESTION)));
+    };
+    let question = BASE64_URL_SAFE_NO_PAD.decode(value).ok();
+    let question = question.filter(|question| question.len() <= bytes);
+    question.ok_or_else(|| {
+        let name = header::QUESTION;
+        malformed(format!("{name}: expected at most {bytes} bytes in base64url without padding"))
+    })
 }
 
 /// Head and body of `request`, and who sent it. The assertion is spent: whatever happens from here

@@ -240,6 +240,9 @@ codes! {
     /// The resource does not know the method.
     MethodNotAllowed = "method_not_allowed", 405, "the method is not allowed here",
         "Use a method named in the `Allow` header.";
+    /// What the gate asks is not what the resource is asked for.
+    QuestionMalformed = "question_malformed", 400, "the question cannot be read",
+        "Send in `x-kombi-question` what the API description asks for.";
     /// The request's body is not what the resource takes.
     BodyMalformed = "body_malformed", 400, "the request's body cannot be read",
         "Send the body that the API description asks for.";

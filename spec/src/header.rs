@@ -38,5 +38,10 @@ pub const AI_EDITS: &str = "x-kombi-ai-edits";
 /// pass makes a comment of it: `:data:` in place of `data:`.
 pub const AI_HIDES_USAGE: &str = "x-kombi-ai-hides-usage";
 
+/// What the gate asks the exchange before a request goes on: JSON in base64url without padding
+/// (RFC 4648 section 5). It is here and not in the body because of Kong's Wasm host: if a call with
+/// a body fails once it is sent, the host loses the body of the refusal that follows.
+pub const QUESTION: &str = "x-kombi-question";
+
 /// The signed [assertion](crate::assertion).
 pub const ASSERTION: &str = "x-kombi-assertion";

@@ -1,8 +1,8 @@
 //! What the gate asks the exchange about a token that it cannot read itself (an opaque one, like
 //! Zitadel's personal access tokens), and what it is told.
 //!
-//! The gate sends `POST /gate/introspect` with [`IntrospectionRequest`] and, as every caller of the
-//! exchange, an [assertion](crate::assertion) in [`header::ASSERTION`](crate::header::ASSERTION):
+//! The gate sends `POST /gate/introspect` with [`IntrospectionRequest`] in
+//! [`header::QUESTION`](crate::header::QUESTION) and, as every caller of the exchange, an [assertion](crate::assertion) in [`header::ASSERTION`](crate::header::ASSERTION):
 //! `aud` the exchange, `htm` and `htp` this request, and `sub` [`SUBJECT`], because here nobody but
 //! the gate itself asks. The exchange answers 200 with [`IntrospectionAnswer`], or refuses:
 //! `introspection_not_configured` (501), `introspection_unavailable` (503), or a code that any
@@ -11,7 +11,7 @@
 //! An assertion with this subject may be used for any number of introspections until it expires,
 //! while every other one is good once. Asking changes nothing, and it tells about a token only
 //! what the issuer's own userinfo endpoint tells whoever holds it. So the gate can sign once in a
-//! while, and no question waits for a disk. The token is in the body and never in the assertion.
+//! while, and no question waits for a disk. The token is in the question and never in the assertion.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,9 @@ pub const PATH: &str = "/gate/introspect";
 
 /// `sub` of the assertion: the gate itself. A user's assertion is refused here.
 pub const SUBJECT: &str = "kombi-gate";
+
+/// The largest [`IntrospectionRequest`], in bytes of JSON.
+pub const MAX_BYTES: usize = 12 * 1024;
 
 /// The longest token, in bytes; Zitadel's opaque tokens have some hundred.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;

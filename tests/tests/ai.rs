@@ -49,6 +49,7 @@ fn main() {
         what_is_asked_for_passes_untouched,
         a_provider_that_fails_in_the_middle_has_a_row_that_says_how,
         tokens_that_a_call_did_not_use_come_back,
+        who_calls_while_the_ledger_is_away_is_told_so,
     ];
     let trials = trials.into_iter().map(|trial| trial.with_ignored_flag(missing.is_some()));
     libtest_mimic::run(&arguments, trials.collect()).exit();
@@ -362,4 +363,48 @@ async fn tokens_that_a_call_did_not_use_come_back() {
     assert_eq!((refused.status, &refused.json()["error"]["code"]), (429, &json!("limit_exceeded")));
     assert!(refused.header("retry-after").is_some());
     assert_eq!(call(Some(1_500)).await.status, 200);
+}
+
+/// Calls of everybody, while whatever listens where the ledger was does as it does.
+async fn assert_told(stack: &Stack, token: &str, what: &str) {
+    let call = || async {
+        let request = stack.post("/ai/v1/chat/completions").bearer_auth(token).json(&chat("hello"));
+        Answer::to(request).await
+    };
+    for answer in futures_util::future::join_all((0..40).map(|_| call())).await {
+        let answer = answer.map_err(|error| format!("{what}: {error:#}")).unwrap();
+        assert_eq!(answer.status, 503, "{what}: {}", answer.summary());
+        assert_eq!(answer.json()["error"]["code"], "usage_unavailable", "{what}");
+    }
+}
+
+async fn who_calls_while_the_ledger_is_away_is_told_so() {
+    let (mut stack, _, token) = stack().await;
+    let url = stack.exchange().unwrap().url();
+    let place = url.trim_start_matches("http://").to_owned();
+    stack.exchange().unwrap().kill().unwrap();
+    assert_told(&stack, &token, "nobody listens").await;
+
+    let resets = TcpListener::bind(&place).await.unwrap();
+    let resetting = tokio::spawn(async move {
+        while let Ok((mut client, _)) = resets.accept().await {
+            // Closing before all is read resets the connection.
+            let _ = client.read(&mut [0; 16]).await;
+        }
+    });
+    assert_told(&stack, &token, "it resets connections").await;
+    resetting.abort();
+    let _ = resetting.await;
+
+    let silent = TcpListener::bind(&place).await.unwrap();
+    let holding = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((client, _)) = silent.accept().await {
+            held.push(client);
+        }
+    });
+    assert_told(&stack, &token, "it says nothing").await;
+    holding.abort();
+    let _ = holding.await;
+    assert_eq!(stack.get_as(&token, "/user").await.unwrap().status, 200);
 }

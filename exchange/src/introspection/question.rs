@@ -17,11 +17,11 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// Reads the body of a request. Its error quotes nothing of it.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, Refusal> {
-        let malformed = |detail: String| Refusal::new(Code::BodyMalformed, detail);
+    /// Reads what the gate asked. The error quotes nothing of it.
+    pub(super) fn parse(asked: &[u8]) -> Result<Self, Refusal> {
+        let malformed = |detail: String| Refusal::new(Code::QuestionMalformed, detail);
         let IntrospectionRequest { issuer, token } =
-            serde_json::from_slice(body).map_err(|error| {
+            serde_json::from_slice(asked).map_err(|error| {
                 let (line, column) = (error.line(), error.column());
                 malformed(format!(
                     "expected {{\"issuer\", \"token\"}}, found something else at {line}:{column}"
@@ -53,7 +53,7 @@ mod tests {
             r#"{"issuer": "https://id.example", "token": {"SECRET": 1}}"#,
         ] {
             let refusal = Question::parse(body.as_bytes()).err().expect(body);
-            assert_eq!(refusal.code, Code::BodyMalformed, "{body}");
+            assert_eq!(refusal.code, Code::QuestionMalformed, "{body}");
             assert!(!format!("{refusal:?}").contains("SECRET"), "{refusal:?}");
         }
     }

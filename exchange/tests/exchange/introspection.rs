@@ -6,13 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
 use kombi_exchange::{address::Reach, introspection::Issuer, time::UnixTime};
 use kombi_spec::{
     assertion::Assertion,
     code::Code,
     header,
-    introspection::{IntrospectionAnswer, IntrospectionRequest, PATH, SUBJECT},
+    introspection::{IntrospectionAnswer, IntrospectionRequest, MAX_BYTES, PATH, SUBJECT},
 };
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json as value};
@@ -43,10 +46,20 @@ pub(crate) fn question(
     (issuer, token): (&str, &str),
 ) -> RequestBuilder {
     let question = IntrospectionRequest { issuer: issuer.to_owned(), token: token.to_owned() };
+    asking(client, exchange, assertion, &serde_json::to_vec(&question).unwrap())
+}
+
+/// Whatever is sent in a question's place.
+fn asking(
+    client: &reqwest::Client,
+    exchange: SocketAddr,
+    assertion: &str,
+    question: &[u8],
+) -> RequestBuilder {
     client
         .post(format!("http://{exchange}{PATH}"))
         .header(header::ASSERTION, assertion)
-        .body(serde_json::to_vec(&question).unwrap())
+        .header(header::QUESTION, BASE64_URL_SAFE_NO_PAD.encode(question))
 }
 
 impl Exchange {
@@ -88,7 +101,7 @@ async fn an_active_token_comes_with_its_claims_and_is_asked_about_once() {
     assert_eq!((questions.len(), issuer.discoveries()), (1, 1));
     assert_eq!(questions[0].line, "POST /introspect HTTP/1.1");
     assert_eq!(questions[0].token, "pat+1/2==");
-    let credentials = STANDARD.encode("the+exchange:CANARY+secret%3A%25");
+    let credentials = BASE64_STANDARD.encode("the+exchange:CANARY+secret%3A%25");
     assert_eq!(questions[0].authorization, Some(format!("Basic {credentials}")));
     answer(exchange.introspect(&issuer, "another").await).await;
     assert_eq!((issuer.questions().len(), issuer.discoveries()), (2, 1));
@@ -418,19 +431,28 @@ async fn an_issuer_that_is_not_configured_has_its_own_code() {
 async fn what_is_not_a_question_is_refused_before_anybody_is_asked() {
     let issuer = FakeIssuer::saying(200, ACTIVE).await;
     let exchange = Exchange::with(&issuer).await;
-    let post = |body: String| exchange.question(&issuer.url(), "t").body(body).send();
-    for body in [
+    let assertion = exchange.gate.sign(&claims());
+    let to = exchange.addresses.public;
+    for question in [
         String::new(),
         "{}".to_owned(),
         value!({"issuer": issuer.url(), "token": ""}).to_string(),
         value!({"issuer": issuer.url(), "token": "two words"}).to_string(),
         value!({"issuer": issuer.url(), "token": "t".repeat(8193)}).to_string(),
+        "x".repeat(MAX_BYTES + 1),
     ] {
-        let refused = post(body.clone()).await.unwrap();
-        assert_eq!(code(refused).await, Code::BodyMalformed, "{body}");
+        let asked = asking(&exchange.client, to, &assertion, question.as_bytes());
+        let refused = asked.send().await.unwrap();
+        assert_eq!(code(refused).await, Code::QuestionMalformed, "{question}");
     }
-    let large = post("x".repeat(16 * 1024 + 1)).await.unwrap();
-    assert_eq!(code(large).await, Code::BodyTooLarge);
+    let twice = exchange.question(&issuer.url(), "t").header(header::QUESTION, "e30");
+    let padded = exchange.client.post(format!("http://{to}{PATH}"));
+    let padded = padded.header(header::ASSERTION, &assertion).header(header::QUESTION, "e30=");
+    for refused in [twice, padded] {
+        assert_eq!(code(refused.send().await.unwrap()).await, Code::QuestionMalformed);
+    }
+    let large = exchange.question(&issuer.url(), "t").body("x".repeat(16 * 1024 + 1));
+    assert_eq!(code(large.send().await.unwrap()).await, Code::BodyTooLarge);
     let url = format!("http://{}{PATH}", exchange.addresses.public);
     let got = exchange.client.get(url).send().await.unwrap();
     assert_eq!(code(got).await, Code::MethodNotAllowed);

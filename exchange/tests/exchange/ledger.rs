@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use kombi_exchange::{
     time::UnixTime,
     usage::{Providers, Settings, TermsFiles},
@@ -184,8 +185,15 @@ impl Books {
     }
 
     pub(crate) async fn reserve(&self, request: &ReserveRequest) -> Response {
-        let body = serde_json::to_vec(request).unwrap();
-        self.post(reserve::PATH, &self.reserving, body).await
+        self.ask(&self.reserving, &serde_json::to_vec(request).unwrap()).await
+    }
+
+    /// Sends `question`, whatever it is, in a reservation's place.
+    pub(crate) async fn ask(&self, assertion: &str, question: &[u8]) -> Response {
+        let post = self.client.post(format!("http://{}{}", self.address, reserve::PATH));
+        let question = BASE64_URL_SAFE_NO_PAD.encode(question);
+        let post = post.header(header::ASSERTION, assertion).header(header::QUESTION, question);
+        post.send().await.unwrap()
     }
 
     /// A reservation that succeeds.
@@ -205,12 +213,8 @@ impl Books {
     }
 
     pub(crate) async fn settle_body(&self, body: Vec<u8>) -> Response {
-        self.post(settle::PATH, &self.settling, body).await
-    }
-
-    pub(crate) async fn post(&self, path: &str, assertion: &str, body: Vec<u8>) -> Response {
-        let request = self.client.post(format!("http://{}{path}", self.address));
-        request.header(header::ASSERTION, assertion).body(body).send().await.unwrap()
+        let post = self.client.post(format!("http://{}{}", self.address, settle::PATH));
+        post.header(header::ASSERTION, &self.settling).body(body).send().await.unwrap()
     }
 
     /// `GET` by a person with these roles.

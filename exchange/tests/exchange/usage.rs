@@ -338,20 +338,22 @@ async fn one_bad_settlement_does_not_keep_the_others_out() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_something_else_is_refused() {
+async fn what_is_neither_reservation_nor_settlement_is_refused() {
     let (_terms, _exchange, books) = start().await;
     let too_many = vec![json!({}); settle::MAX_SETTLEMENTS + 1];
-    for (path, body, expected) in [
-        (reserve::PATH, json!({}), Code::BodyMalformed),
-        (reserve::PATH, json!({"x": "y".repeat(reserve::MAX_BYTES)}), Code::BodyTooLarge),
-        (settle::PATH, json!({"settlements": []}), Code::BodyMalformed),
-        (settle::PATH, json!({"settlements": too_many}), Code::BodyMalformed),
-        (settle::PATH, json!([]), Code::BodyMalformed),
-        (settle::PATH, json!({"x": "y".repeat(settle::MAX_BYTES)}), Code::BodyTooLarge),
+    for (body, expected) in [
+        (json!({"settlements": []}), Code::BodyMalformed),
+        (json!({"settlements": too_many}), Code::BodyMalformed),
+        (json!([]), Code::BodyMalformed),
+        (json!({"x": "y".repeat(settle::MAX_BYTES)}), Code::BodyTooLarge),
     ] {
-        let assertion = crate::gate::Gate::new(1).sign(&claims(SUBJECT, "POST", path));
-        let response = books.post(path, &assertion, body.to_string().into_bytes()).await;
-        assert_eq!(code(response).await, expected, "{path}");
+        let response = books.settle_body(body.to_string().into_bytes()).await;
+        assert_eq!(code(response).await, expected);
+    }
+    let assertion = crate::gate::Gate::new(1).sign(&claims(SUBJECT, "POST", reserve::PATH));
+    for question in [json!({}), json!({"x": "y".repeat(reserve::MAX_BYTES)})] {
+        let response = books.ask(&assertion, question.to_string().as_bytes()).await;
+        assert_eq!(code(response).await, Code::QuestionMalformed);
     }
     for change in [
         |request: &mut reserve::ReserveRequest| request.attempt = 0,
@@ -361,21 +363,21 @@ async fn a_body_that_is_something_else_is_refused() {
     ] {
         let mut request = wanted("a", call("ada", "free"));
         change(&mut request);
-        assert_eq!(code(books.reserve(&request).await).await, Code::BodyMalformed);
+        assert_eq!(code(books.reserve(&request).await).await, Code::QuestionMalformed);
     }
 }
 
 #[tokio::test]
 async fn only_the_gate_itself_keeps_the_ledger() {
     let (_terms, exchange, books) = start().await;
-    let body = serde_json::to_vec(&wanted("a", call("ada", "free"))).unwrap();
+    let question = serde_json::to_vec(&wanted("a", call("ada", "free"))).unwrap();
     let gate = crate::gate::Gate::new(1);
     for claims in [
         claims("ada", "POST", reserve::PATH),
         claims(SUBJECT, "POST", settle::PATH),
         claims(SUBJECT, "GET", reserve::PATH),
     ] {
-        let refused = books.post(reserve::PATH, &gate.sign(&claims), body.clone()).await;
+        let refused = books.ask(&gate.sign(&claims), &question).await;
         assert_eq!(code(refused).await, Code::AssertionInvalid, "{claims:?}");
     }
     assert_eq!(number(exchange.data.path(), "SELECT count(*) FROM usage_metrics"), 0);

@@ -1,12 +1,12 @@
 //! The exchange, as the gate calls it in its own name.
 //!
 //! Such a call carries an [assertion](kombi_spec::assertion) with the subject
-//! [`SUBJECT`](kombi_spec::introspection::SUBJECT), bound to the call's method and path. What only
-//! asks may send one again; what changes something is signed anew, so that the exchange can
-//! spend it.
+//! [`SUBJECT`](kombi_spec::introspection::SUBJECT), bound to the call's method and path. One may be
+//! sent again until it expires: what is asked or told comes to the same when it comes twice.
 
 use std::time::Duration;
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use kombi_spec::{
     assertion::{Assertion, EXCHANGE_AUDIENCE, ISSUER, LIFETIME_S},
     header,
@@ -37,33 +37,35 @@ impl Exchange {
         Self { url, timeout, key, sent: Reuse::default() }
     }
 
-    /// `POST path` with `body`, JSON, for what changes nothing: its assertion may have been sent
-    /// before. `id` names the call in logs on both sides. `None` only if signing fails.
+    /// Asks `question`, JSON, at `path`, for a request that waits for the answer and may be
+    /// refused for want of one: there is no body ([`header::QUESTION`] says why). `id` names the
+    /// call in logs on both sides. `None` only if signing fails.
     #[must_use]
     pub fn ask(
         &self,
         path: &'static str,
-        body: Vec<u8>,
+        question: &[u8],
         id: &str,
         now: UnixTime,
     ) -> Option<HttpCall> {
-        let claims = claims(path, id, now);
-        let assertion = self.sent.or_sign(&claims, now, |claims| self.key.sign(claims))?;
-        Some(self.post(path, assertion, body))
+        let mut call = self.post(path, Vec::new(), id, now)?;
+        call.headers.push((header::QUESTION, BASE64_URL_SAFE_NO_PAD.encode(question)));
+        Some(call)
     }
 
-    /// `POST path` with `body`, JSON, for what must happen once: its assertion is new, and `id`
-    /// is its `jti`, which the caller must not use twice. `None` only if signing fails.
+    /// Tells `body`, JSON, at `path`; no request waits for the answer. `None` only if signing
+    /// fails.
     #[must_use]
-    pub fn order(
+    pub fn tell(
         &self,
         path: &'static str,
         body: Vec<u8>,
         id: &str,
         now: UnixTime,
     ) -> Option<HttpCall> {
-        let assertion = self.key.sign(&claims(path, id, now))?;
-        Some(self.post(path, assertion, body))
+        let mut call = self.post(path, body, id, now)?;
+        call.headers.push(("content-type", "application/json".to_owned()));
+        Some(call)
     }
 
     /// A line for the gateway's log that tells of `settlement`, in the form that the exchange can
@@ -75,20 +77,19 @@ impl Exchange {
         Some(format!("{}{jws}", trace::MARK))
     }
 
-    fn post(&self, path: &str, assertion: String, body: Vec<u8>) -> HttpCall {
-        HttpCall {
+    fn post(&self, path: &str, body: Vec<u8>, id: &str, now: UnixTime) -> Option<HttpCall> {
+        let claims = claims(path, id, now);
+        let assertion = self.sent.or_sign(&claims, now, |claims| self.key.sign(claims))?;
+        Some(HttpCall {
             method: Method::Post,
             address: self.url.address.clone(),
             tls: self.url.tls,
             authority: self.url.authority.clone(),
             path: path.to_owned(),
-            headers: vec![
-                ("content-type", "application/json".to_owned()),
-                (header::ASSERTION, assertion),
-            ],
+            headers: vec![(header::ASSERTION, assertion)],
             body,
             timeout: self.timeout,
-        }
+        })
     }
 }
 
@@ -110,6 +111,13 @@ fn claims(path: &str, id: &str, now: UnixTime) -> Assertion {
     }
 }
 
+/// The question that `call` asks.
+#[cfg(test)]
+pub(crate) fn asked<Question: serde::de::DeserializeOwned>(call: &HttpCall) -> Question {
+    let asked = call.headers.iter().find(|(name, _)| *name == header::QUESTION).unwrap();
+    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(&asked.1).unwrap()).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,18 +132,23 @@ mod tests {
         Exchange::new(url, Duration::from_secs(3), SigningKey::new(SEED).unwrap())
     }
 
+    fn sent<'a>(call: &'a HttpCall, header: &str) -> &'a str {
+        &call.headers.iter().find(|(name, _)| *name == header).unwrap().1
+    }
+
     fn assertion(call: &HttpCall) -> &str {
-        &call.headers.iter().find(|(name, _)| *name == header::ASSERTION).unwrap().1
+        sent(call, header::ASSERTION)
     }
 
     #[test]
     fn a_call_names_the_gate_and_is_bound_to_its_path() {
         let now = UnixTime::from_millis(1_999);
-        let call = exchange().ask("/gate/introspect", b"{}".to_vec(), "r1", now).unwrap();
+        let call = exchange().ask("/gate/introspect", b"{}", "r1", now).unwrap();
         assert_eq!((call.method, call.path.as_str()), (Method::Post, "/gate/introspect"));
         assert_eq!((call.address.as_str(), call.tls), ("exchange.internal:8443", true));
         assert_eq!(call.authority, "exchange.internal:8443");
-        assert_eq!((call.body.as_slice(), call.timeout), (&b"{}"[..], Duration::from_secs(3)));
+        assert_eq!((call.body.as_slice(), call.timeout), (&b""[..], Duration::from_secs(3)));
+        assert_eq!(sent(&call, header::QUESTION), "e30");
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.validate_exp = false;
         validation.set_audience(&[EXCHANGE_AUDIENCE]);
@@ -147,20 +160,21 @@ mod tests {
     }
 
     #[test]
-    fn a_question_is_signed_once_in_a_while_and_an_order_every_time() {
+    fn calls_are_signed_once_in_a_while() {
         let exchange = exchange();
-        let ask = |path, id, s| exchange.ask(path, Vec::new(), id, UnixTime::from_secs(s)).unwrap();
+        let ask = |path, id, s| exchange.ask(path, b"", id, UnixTime::from_secs(s)).unwrap();
         let first = ask("/a", "1", 100);
         assert_eq!(assertion(&first), assertion(&ask("/a", "2", 114)));
-        assert_ne!(assertion(&first), assertion(&ask("/a", "3", 115)));
         assert_ne!(assertion(&first), assertion(&ask("/b", "4", 100)));
-        let order = |id| exchange.order("/a", Vec::new(), id, UnixTime::from_secs(100)).unwrap();
-        assert_ne!(assertion(&order("5")), assertion(&order("6")));
+        let told = exchange.tell("/a", b"{}".to_vec(), "5", UnixTime::from_secs(114)).unwrap();
+        assert_eq!((assertion(&told), told.body.as_slice()), (assertion(&first), &b"{}"[..]));
+        assert_ne!(assertion(&first), assertion(&ask("/a", "3", 115)));
+        assert_eq!(sent(&told, "content-type"), "application/json");
     }
 
     #[test]
-    fn a_call_that_is_printed_tells_neither_body_nor_assertion() {
-        let call = exchange().ask("/a", b"SECRET".to_vec(), "1", UnixTime::from_secs(1)).unwrap();
+    fn a_call_that_is_printed_tells_neither_body_nor_headers() {
+        let call = exchange().tell("/a", b"SECRET".to_vec(), "1", UnixTime::from_secs(1)).unwrap();
         assert_eq!(format!("{call:?}"), "POST exchange.internal:8443/a");
     }
 }

@@ -1,4 +1,5 @@
-//! Before a call leaves: the gate sends `POST /gate/usage/reserve` with [`ReserveRequest`].
+//! Before a call leaves: the gate sends `POST /gate/usage/reserve` with [`ReserveRequest`] in
+//! [`header::QUESTION`](crate::header::QUESTION).
 //!
 //! The exchange answers 200 with [`Reservation`], which says that the call may leave, or refuses
 //! with a problem document:

@@ -1,6 +1,7 @@
 //! The exchange's ledger, as gates write into it, and what became of what they wrote.
 
 use anyhow::{Result, ensure};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use kombi_spec::{
     header,
     usage::{
@@ -93,7 +94,12 @@ impl Ledger {
             choices: 1,
         };
         let post = self.client.post(format!("{}{}", self.url, reserve::PATH));
-        let post = post.header(header::ASSERTION, &self.reserving).json(&request);
+        let question = match serde_json::to_vec(&request) {
+            Ok(json) => BASE64_URL_SAFE_NO_PAD.encode(json),
+            Err(error) => return Outcome::Cut(error.to_string()),
+        };
+        let post = post.header(header::ASSERTION, &self.reserving);
+        let post = post.header(header::QUESTION, question);
         let post = match connections {
             Connections::Kept => post,
             Connections::New => post.header("connection", "close"),

@@ -3,12 +3,14 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, Validation};
 use kombi_spec::{
     assertion::{Assertion, EXCHANGE_AUDIENCE, ISSUER},
     header,
     introspection::{IntrospectionAnswer, IntrospectionRequest, PATH, SUBJECT},
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
@@ -98,7 +100,8 @@ pub fn beside(mut exchange: impl Peers, mut others: impl Peers) -> impl Peers {
 
 impl Peers for Exchange {
     fn answer(&mut self, call: &Call) -> Answer {
-        let question = read(call);
+        vouched(call, PATH);
+        let question: IntrospectionRequest = question(call);
         let mut state = self.0.borrow_mut();
         let claims = state.tokens.get(&question.token).cloned();
         state.questions.push(question.token);
@@ -117,14 +120,19 @@ impl Peers for Exchange {
     }
 }
 
-/// Checks that `call` is one of the gate itself for `POST path`, as the real exchange would.
+/// Checks that `call` is one of the gate itself that tells something at `path`, as the real
+/// exchange would.
 ///
 /// # Panics
 /// If it is not.
 pub fn check(call: &Call, path: &str) {
+    assert_eq!(call.headers.text("content-type"), Some("application/json"));
+    vouched(call, path);
+}
+
+fn vouched(call: &Call, path: &str) {
     assert_eq!((call.method(), call.path()), ("POST", path));
     assert_eq!((call.target.as_str(), call.authority(), call.tls()), (ADDRESS, ADDRESS, false));
-    assert_eq!(call.headers.text("content-type"), Some("application/json"));
     let assertion = call.headers.text(header::ASSERTION).unwrap_or_default();
     let mut validation = Validation::new(jsonwebtoken::Algorithm::EdDSA);
     validation.set_audience(&[EXCHANGE_AUDIENCE]);
@@ -147,11 +155,13 @@ pub fn check(call: &Call, path: &str) {
 /// The question that the filter asks.
 ///
 /// # Panics
-/// If the contract (`kombi_spec::introspection`) is broken.
-fn read(call: &Call) -> IntrospectionRequest {
-    check(call, PATH);
-    match serde_json::from_slice(&call.body) {
-        Ok(question) => question,
-        Err(error) => panic!("the question is not one: {error}"),
+/// If it is none.
+pub fn question<Question: DeserializeOwned>(call: &Call) -> Question {
+    assert!(call.body.is_empty(), "a question has no body");
+    let asked = call.headers.text(header::QUESTION).unwrap_or_default();
+    let read = BASE64_URL_SAFE_NO_PAD.decode(asked).map(|json| serde_json::from_slice(&json));
+    match read {
+        Ok(Ok(question)) => question,
+        other => panic!("the question is not one: {:?}", other.map(Result::err)),
     }
 }

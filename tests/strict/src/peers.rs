@@ -173,6 +173,11 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
+    /// Whether Kong tells that the call failed.
+    pub(crate) fn failed(&self) -> bool {
+        self.dispatch_status.is_some_and(|status| status != "ok")
+    }
+
     /// Whether Kong tells that the call timed out.
     pub(crate) fn timed_out(&self) -> bool {
         self.dispatch_status == Some(Failure::Timeout.dispatch_status())

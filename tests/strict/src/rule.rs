@@ -46,6 +46,8 @@ rules! {
     DispatchFromRootsCallback = "the worker dies: such a call waits for the next tick";
     /// A request made a call after several in a row had timed out.
     TimeoutsInARow = "after several calls that timed out Kong cannot send a refusal, and dies when the client leaves";
+    /// A request was refused because a call with a body had failed.
+    RefusalSpoiled = "Kong loses the refusal's body and cuts the client off: what is asked for a request that may be refused must have no body";
     /// A dispatch to nowhere, or to a URL.
     DispatchTarget = "would trap on Kong: the target must be host:port";
     /// The request's body was written outside on_http_request_body.

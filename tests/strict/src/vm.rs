@@ -155,6 +155,8 @@ pub(crate) struct Http {
     pub(crate) pending: BTreeSet<u32>,
     /// How many of its dispatches timed out since one did not.
     pub(crate) timeouts_in_a_row: u32,
+    /// Whether the dispatch that just ended had a body and failed.
+    pub(crate) lost_body: bool,
     pub(crate) answer: Option<Response>,
     /// Properties that the filter has set.
     pub(crate) properties: BTreeMap<String, Vec<u8>>,

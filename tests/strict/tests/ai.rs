@@ -15,6 +15,7 @@ use kombi_spec::{
     },
 };
 use kombi_strict_host::{
+    exchange,
     filter::Filter,
     host::Host,
     issuer::Issuer,
@@ -61,7 +62,7 @@ impl Peers for Everybody {
         match call.path() {
             reserve::PATH | settle::PATH if book.down => Answer::failure(Failure::Connection),
             reserve::PATH => {
-                book.reserved.push(serde_json::from_slice(&call.body).unwrap());
+                book.reserved.push(exchange::question(call));
                 book.down |= book.down_after_reserve;
                 if let Some((status, problem)) = &book.refuses {
                     return Answer::reply(*status, problem.to_string());

@@ -188,7 +188,7 @@ impl Conversation {
         };
         let reserve = serde_json::to_vec(&request)
             .ok()
-            .and_then(|body| exchange.ask(reserve::PATH, body, &self.call.request_id, now))
+            .and_then(|question| exchange.ask(reserve::PATH, &question, &self.call.request_id, now))
             .ok_or_else(|| unavailable().because(Some("the call could not be signed")))?;
         self.stage = Stage::Reserving { sent, without_ledger: allowed.without_ledger };
         Ok(Prepared { edits, tokens, then: Then::Reserve(reserve) })

@@ -140,7 +140,7 @@ impl Outbox {
         self.sent = settlements.len();
         let id = settlements.first().map(|first| first.request_id.clone()).unwrap_or_default();
         let body = serde_json::to_vec(&SettleRequest { settlements }).ok();
-        let call = body.and_then(|body| exchange.ask(settle::PATH, body, &id, now));
+        let call = body.and_then(|body| exchange.tell(settle::PATH, body, &id, now));
         if call.is_none() {
             self.failed(now);
         }

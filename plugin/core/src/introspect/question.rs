@@ -67,7 +67,7 @@ impl<'a> Opaque<'a> {
         now: UnixTime,
     ) -> Option<HttpCall> {
         let question = IntrospectionRequest { issuer: issuer.to_owned(), token: self.0.to_owned() };
-        exchange.ask(PATH, serde_json::to_vec(&question).ok()?, id, now)
+        exchange.ask(PATH, &serde_json::to_vec(&question).ok()?, id, now)
     }
 }
 

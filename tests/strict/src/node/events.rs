@@ -98,6 +98,7 @@ impl Node {
                 true => http.timeouts_in_a_row + 1,
                 false => 0,
             };
+            http.lost_body = !answer.call.body.is_empty() && answer.delivery.failed();
         }
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let counts = [number(answer.delivery.header_count), number(answer.delivery.body.len())];

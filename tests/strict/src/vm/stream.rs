@@ -29,6 +29,9 @@ impl Vm {
                 self.forbid(Rule::WrongPhase, format!("answered with {status}, a second time"))
             );
         }
+        if http.lost_body && !body.is_empty() {
+            self.object(Rule::RefusalSpoiled, format!("answered with {status}"));
+        }
         let (Some(headers), Ok(status @ 200..=599)) =
             (Headers::parse(headers), u16::try_from(status))
         else {

@@ -11,8 +11,8 @@ use kombi_strict_host::{
 use serde_json::json;
 
 use crate::probe::{
-    OUT, PAUSE, Probe, RESUME, answer, both, broken, dispatch, get_property, remove_header, rules,
-    set_header, wasm,
+    OUT, PAUSE, Probe, RESUME, answer, answer_with, both, broken, dispatch, dispatch_with,
+    get_property, remove_header, rules, set_header, wasm,
 };
 
 #[test]
@@ -172,5 +172,28 @@ fn calls_that_time_out_are_no_clock() {
         // Time for three calls, whatever becomes of them.
         node.advance(if expected.is_some() { 3_000 } else { 30 });
         assert_eq!(node.take_violations().first().map(|v| v.rule), expected);
+    }
+}
+
+#[test]
+fn a_call_that_fails_takes_its_body_and_that_of_the_refusal_with_it() {
+    let failure = || Answer::failure(Failure::Connection);
+    for (host, asked, told, answer, expected) in [
+        (Host::Kong, 4, 4, failure(), Some(Rule::RefusalSpoiled)),
+        (Host::Kong, 4, 4, Answer::stall("x"), Some(Rule::RefusalSpoiled)),
+        (Host::Kong, 0, 4, failure(), None),
+        (Host::Kong, 4, 0, failure(), None),
+        (Host::Kong, 4, 4, Answer::reply(200, "x"), None),
+        (Host::Envoy, 4, 4, failure(), None),
+    ] {
+        let probe = Probe {
+            request_headers: wasm!("{} {PAUSE}", dispatch_with("target", asked)),
+            call_response: answer_with(told),
+            ..Probe::default()
+        };
+        let mut node = probe.on(host).peers(move |_: &Call| answer.clone()).start();
+        node.begin(0, Request::get("/"));
+        node.advance(3_000);
+        assert_eq!(node.take_violations().first().map(|v| v.rule), expected, "{host:?} {asked}");
     }
 }

@@ -162,15 +162,27 @@ pub(crate) fn set_property(name: &str) -> &'static str {
 }
 
 pub(crate) fn dispatch(target: &str) -> &'static str {
+    dispatch_with(target, 0)
+}
+
+/// With a body of `size` bytes.
+pub(crate) fn dispatch_with(target: &str, size: u32) -> &'static str {
     wasm!(
-        "(drop (call $http_call @{target}@ (i32.const 16384) (i32.const 200) (i32.const 0) (i32.const 0)
+        "(drop (call $http_call @{target}@ (i32.const 16384) (i32.const 200) (i32.const 4096) (i32.const {size})
          (i32.const 17408) (i32.const 4) (i32.const 1000) (i32.const 65536)))"
     )
 }
 
 pub(crate) fn answer() -> &'static str {
-    "(drop (call $send_local_response (i32.const 403) (i32.const 0) (i32.const 0) (i32.const 0)
-     (i32.const 0) (i32.const 17408) (i32.const 4) (i32.const -1)))"
+    answer_with(0)
+}
+
+/// With a body of `size` bytes.
+pub(crate) fn answer_with(size: u32) -> &'static str {
+    wasm!(
+        "(drop (call $send_local_response (i32.const 403) (i32.const 0) (i32.const 0) (i32.const 4096)
+     (i32.const {size}) (i32.const 17408) (i32.const 4) (i32.const -1)))"
+    )
 }
 
 pub(crate) fn set_header(map: u32, name: &str) -> &'static str {

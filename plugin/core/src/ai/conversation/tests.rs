@@ -6,6 +6,7 @@ use crate::{
     ai::models::{Entry, Models, Pattern, Plan, Plans, Target},
     assertion::SigningKey,
     config::HttpUrl,
+    exchange::asked,
 };
 
 const KEY: &str = "Bearer sk-canary";
@@ -122,7 +123,7 @@ fn a_call_is_reserved_under_its_own_names_and_sizes() {
         (call.address.as_str(), call.path.as_str()),
         ("exchange.internal:8080", "/gate/usage/reserve")
     );
-    let request: ReserveRequest = serde_json::from_slice(&call.body).unwrap();
+    let request: ReserveRequest = asked(&call);
     assert!(request.input_tokens > 0);
     assert_eq!((request.max_output_tokens, request.choices, request.attempt), (Some(9), 1, 1));
     assert_eq!(
@@ -328,22 +329,22 @@ fn after_a_failure_the_next_call_goes_to_the_next_provider() {
     rules.models.entries[0].fallbacks =
         vec![Target { provider: "ollama".to_owned(), model: Some("llama3".to_owned()) }];
     let mut health = Health::default();
-    let asked = |health: &Health, ms: u64| {
+    let reserving = |health: &Health, ms: u64| {
         let mut conversation = begin("pro", true);
         let exchange = exchange();
         let prepared = conversation.read(&rules, Some(&exchange), health, &body(false), at(ms));
         let Then::Reserve(call) = prepared.unwrap().then else { panic!("nothing was reserved") };
-        let request: ReserveRequest = serde_json::from_slice(&call.body).unwrap();
+        let request: ReserveRequest = asked(&call);
         (conversation, request.call.provider, request.call.model)
     };
-    let (mut conversation, provider, _) = asked(&health, 0);
+    let (mut conversation, provider, _) = reserving(&health, 0);
     assert_eq!(provider, "openai");
     conversation.reserved(granted(), at(1)).unwrap();
     conversation.answered(&head(429, "application/json"));
     health.note(&conversation.end(at(2)).unwrap(), at(2));
-    let (_, provider, model) = asked(&health, 3);
+    let (_, provider, model) = reserving(&health, 3);
     assert_eq!((provider.as_str(), model.as_str()), ("ollama", "llama3"));
-    assert_eq!(asked(&health, 20_000).1, "openai", "it gets another chance");
+    assert_eq!(reserving(&health, 20_000).1, "openai", "it gets another chance");
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl Leases {
         let (report, sent) = self.report(zone, now)?;
         let body = serde_json::to_vec(&report).ok()?;
         let id = format!("lease-{}-{}", report.node, now.as_millis());
-        Some((exchange.ask(PATH, body, &id, now)?, sent))
+        Some((exchange.tell(PATH, body, &id, now)?, sent))
     }
 
     /// The call for what was `sent` has ended.
