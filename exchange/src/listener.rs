@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 #[cfg(target_os = "linux")]
 use socket2::{SockFilter, SockRef};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{Instant, sleep, timeout, timeout_at},
 };
@@ -29,6 +29,11 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// How long to wait before accepting again when the system has no more sockets.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How many connections may wait to be accepted, if the system allows as many (`somaxconn`). Kong
+/// opens one for every call; with a queue as short as the crowd, some of a thousand at once were
+/// reset.
+const BACKLOG: u32 = 4096;
 
 /// How long nobody comes out of the queue before it counts as empty: longer than a client and
 /// the system take to finish a handshake that they had begun.
@@ -75,8 +80,15 @@ pub struct Listener {
 impl Listener {
     /// A listener on `address` for up to `connections` at once. One on which no whole head of a
     /// request arrives within `idle` is closed, be it between two requests or in one.
-    pub async fn bind(address: SocketAddr, connections: u32, idle: Duration) -> io::Result<Self> {
-        Ok(Self { socket: TcpListener::bind(address).await?, connections, idle })
+    pub fn bind(address: SocketAddr, connections: u32, idle: Duration) -> io::Result<Self> {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // As after a restart, when connections of before still linger.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(Self { socket: socket.listen(BACKLOG)?, connections, idle })
     }
 
     /// Where it listens.

@@ -172,9 +172,8 @@ impl Server {
             limits: config.limits.body,
         };
         let idle = config.limits.idle;
-        let (public, public_address) =
-            bind(LISTEN, config.listen, config.max_connections, idle).await?;
-        let (ops, ops_address) = bind(OPS_LISTEN, config.ops_listen, OPS_CONNECTIONS, idle).await?;
+        let (public, public_address) = bind(LISTEN, config.listen, config.max_connections, idle)?;
+        let (ops, ops_address) = bind(OPS_LISTEN, config.ops_listen, OPS_CONNECTIONS, idle)?;
         let admission = Arc::new(Admission::new(config.limits.requests, config.max_connections));
         let desks = Desks {
             sessions,
@@ -276,7 +275,7 @@ impl Server {
     }
 }
 
-async fn bind(
+fn bind(
     variable: &'static str,
     address: SocketAddr,
     connections: u32,
@@ -287,7 +286,7 @@ async fn bind(
         expected: "an address to listen on",
         found: format!("{address} ({error})"),
     };
-    let listener = Listener::bind(address, connections, idle).await.map_err(unusable)?;
+    let listener = Listener::bind(address, connections, idle).map_err(unusable)?;
     let address = listener.address().map_err(unusable)?;
     Ok((listener, address))
 }
