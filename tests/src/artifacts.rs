@@ -271,6 +271,12 @@ pub fn python_for_ai() -> Result<PathBuf> {
     pip("ai-python", "tests/ai/requirements.txt")
 }
 
+/// Installs Schemathesis. Returns the folder with its packages.
+pub fn schemathesis() -> Result<PathBuf> {
+    let _lock = lock()?;
+    pip("schemathesis", "tests/schemathesis/requirements.txt")
+}
+
 /// Runs one step of the build; its progress is the user's to see.
 fn run(what: &str, command: &mut Command) -> Result<()> {
     eprintln!("   Preparing {what}");

@@ -24,6 +24,7 @@ mod backend;
 mod case;
 mod compare;
 mod cpu;
+pub mod exchange;
 mod load;
 mod native;
 mod report;

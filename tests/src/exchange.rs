@@ -1,6 +1,7 @@
 //! The exchange as a process, and its command line.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU64, Ordering},
@@ -20,6 +21,7 @@ use serde::Deserialize;
 
 use crate::{
     ai::PROVIDER_KEY,
+    answer::{self, Answer},
     artifacts::{self, Artifacts},
     issuer::{INTROSPECTOR, PROJECT},
     kombistack::{PAGE, SUPERUSER, SUPERUSER_PASSWORD},
@@ -53,6 +55,8 @@ pub struct Installed {
     issuer: String,
     instance_timeout_ms: &'static str,
     store: Option<String>,
+    /// What it is started by, where it is watched or held back.
+    under: Vec<String>,
 }
 
 /// What `kombi-exchange keygen --json` makes.
@@ -100,7 +104,20 @@ impl Installed {
             issuer: issuer.to_owned(),
             instance_timeout_ms: "2000",
             store: None,
+            under: Vec::new(),
         })
+    }
+
+    /// The same, with its data in `folder`.
+    #[must_use]
+    pub fn with_data(self, folder: PathBuf) -> Self {
+        Self { data: folder, ..self }
+    }
+
+    /// The same, started by a program that starts it.
+    #[must_use]
+    pub fn under(self, program: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { under: program.into_iter().map(Into::into).collect(), ..self }
     }
 
     /// The same, keeping shared limits in `store` if there is one.
@@ -170,6 +187,14 @@ impl Installed {
 
     async fn serve(&self, logs: &Path) -> Result<Process> {
         let mut command = self.command();
+        if let [program, arguments @ ..] = self.under.as_slice() {
+            let mut watched = Command::new(program);
+            watched
+                .args(arguments)
+                .arg(&self.binary)
+                .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            command = watched;
+        }
         command.arg("serve");
         let mut process = Process::spawn("exchange", command, logs)?;
         process.wait_for(&format!("http://{}/readyz", self.ops_listen)).await?;
@@ -218,6 +243,30 @@ impl Exchange {
         self.process.kill()
     }
 
+    /// The process's id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Its database.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.installed.data.join("exchange.db")
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> Result<String> {
+        let log = self.logs.join("exchange.log");
+        let text = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Whether requests will be served, and why not.
+    pub async fn readiness(&self) -> Result<Answer> {
+        Answer::to(answer::client()?.get(format!("{}/readyz", self.ops_url()))).await
+    }
+
     /// Asks it to end; an error unless it does so within `time`.
     pub async fn stop(&mut self, time: Duration) -> Result<()> {
         self.process.stop(time).await
@@ -255,14 +304,18 @@ impl Exchange {
 
     /// An assertion for `POST url` in the name of `sub`, as the gate would make it.
     pub fn assertion(&self, sub: &str, url: &str) -> Result<String> {
-        let identity = Identity { subject: sub.to_owned(), ..Identity::default() };
+        self.assertion_as(&Identity { subject: sub.to_owned(), ..Identity::default() }, "POST", url)
+    }
+
+    /// An assertion for `method url` in the name of `identity`.
+    pub fn assertion_as(&self, identity: &Identity, method: &str, url: &str) -> Result<String> {
         let url: Url = url.parse()?;
-        let fields = Fields::new(&[(":method", "POST"), (":path", url.path())]);
+        let fields = Fields::new(&[(":method", method), (":path", url.path())]);
         let request_id = format!("{:x}", NEXT_ID.fetch_add(1, Ordering::Relaxed));
         let head = Head::read(fields, Some(request_id)).context("a request has an id")?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         Signer::new(self.installed.signing_key(), EXCHANGE_AUDIENCE.to_owned(), true)?
-            .sign(&identity, &head, UnixTime::from_secs(now))
+            .sign(identity, &head, UnixTime::from_secs(now))
             .context("the assertion could not be signed")
     }
 
@@ -286,6 +339,18 @@ impl Exchange {
             serde_json::from_str(&printed).context("kombi-exchange usage replay")?;
         ensure!(replayed.malformed + replayed.refused == 0, "not all could be read: {replayed:?}");
         Ok(replayed.accepted + replayed.replaced)
+    }
+
+    /// Makes its database one file, with nothing beside it; while it is not running.
+    pub fn move_log_into_database(&self) -> Result<()> {
+        let copy = self.logs.join("copy.db");
+        for (what, file) in [("backup", "--to"), ("restore", "--from")] {
+            let mut command = self.installed.command();
+            command.args([what, file]).arg(&copy);
+            artifacts::output(&mut command)
+                .with_context(|| format!("kombi-exchange {what} failed"))?;
+        }
+        Ok(())
     }
 
     /// An error unless its audit is whole: `kombi-exchange audit verify`.

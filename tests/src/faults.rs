@@ -1,9 +1,9 @@
 //! `cargo stack faults`: the exchange is broken on purpose, again and again, and what it had
 //! acknowledged is looked for afterwards.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::{
@@ -14,9 +14,17 @@ use crate::{
     run_dir::RunDir,
 };
 
+mod corrupt;
+mod disk_full;
 mod kill9;
-mod ledger;
+pub(crate) mod ledger;
+mod overload;
+mod power_loss;
+mod schemathesis;
 mod sigterm;
+mod slow_connections;
+mod tested;
+mod torn_wal;
 
 /// How long the exchange may take until it is ready again.
 const READY_WITHIN: Duration = Duration::from_secs(2);
@@ -45,6 +53,26 @@ pub enum Fault {
     Kill9,
     /// The exchange is asked to stop while it is being asked for things.
     Sigterm,
+    /// The disk is full, and has space again.
+    DiskFull,
+    /// The log of the database is damaged after a crash.
+    TornWal,
+    /// The database is damaged between two runs.
+    Corrupt,
+    /// The power may go at any moment; needs strace.
+    PowerLoss,
+    /// Thousands of clients send a byte now and then.
+    SlowConnections,
+    /// There is ten times too much to do.
+    Overload,
+    /// The database is copied while it is written to.
+    Backup,
+    /// The gateway's clock is wrong.
+    Clock,
+    /// An instance is down, slow, or answers with anything but what it should.
+    Instance,
+    /// Everything is asked for, well and badly made; needs Python 3 with pip.
+    Schemathesis,
 }
 
 impl Fault {
@@ -53,6 +81,30 @@ impl Fault {
     pub fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
+
+    /// What is missing here to break it, if anything.
+    #[must_use]
+    pub fn missing(self) -> Option<&'static str> {
+        match self {
+            Self::PowerLoss => power_loss::missing(),
+            Self::Schemathesis => schemathesis::missing(),
+            _ => None,
+        }
+    }
+}
+
+/// Waits until `state` holds; an error if that takes longer than `time`.
+async fn until(
+    time: Duration,
+    what: &str,
+    mut state: impl AsyncFnMut() -> Result<bool>,
+) -> Result<()> {
+    let deadline = Instant::now() + time;
+    while !state().await? {
+        ensure!(Instant::now() < deadline, "not within {} s: {what}", time.as_secs());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 /// What is needed to break something.
@@ -92,12 +144,28 @@ pub async fn run(settings: Settings, host: Option<HostKind>) -> Result<bool> {
         if settings.name.is_some_and(|name| name != *fault) {
             continue;
         }
+        if let Some(missing) = fault.missing() {
+            // Asked for by name, it was not shown.
+            held &= settings.name.is_none();
+            println!("SKIPPED {}: {missing}", fault.name());
+            continue;
+        }
         let random = fastrand::Rng::with_seed(seed);
         let mut lab = Lab { artifacts: &artifacts, short: settings.short, random };
         let broken = async {
             match fault {
                 Fault::Kill9 => kill9::run(&mut lab).await,
                 Fault::Sigterm => sigterm::run(&mut lab).await,
+                Fault::DiskFull => disk_full::run(&mut lab).await,
+                Fault::TornWal => torn_wal::run(&mut lab).await,
+                Fault::Corrupt => corrupt::run(&mut lab).await,
+                Fault::PowerLoss => power_loss::run(&mut lab).await,
+                Fault::SlowConnections => slow_connections::run(&mut lab).await,
+                Fault::Overload => overload::run(&mut lab).await,
+                Fault::Backup => tested::run(&["backup::a_copy"]),
+                Fault::Clock => tested::run(&["assertions::a_clock"]),
+                Fault::Schemathesis => schemathesis::run(&mut lab).await,
+                Fault::Instance => tested::run(&["hook::", "isolation::"]),
             }
         };
         match unless_interrupted(broken).await {

@@ -29,6 +29,8 @@ enum Command {
     Bench(bench::Settings),
     /// Measures what it adds to calls of AI models that they are checked and accounted for.
     AiBench(bench::ai::Settings),
+    /// Measures what a login through gate and exchange costs, and what the exchange takes in a second.
+    ExchangeBench(bench::exchange::Settings),
     /// Shows a limit that several gateways share, under more requests than it allows, and says
     /// whether it held.
     Limits(limits::Settings),
@@ -52,6 +54,9 @@ async fn main() -> ExitCode {
         Command::Up => up::run(options).await.map(|()| true),
         Command::Bench(settings) => bench::run(settings, options.host).await.map(|()| true),
         Command::AiBench(settings) => bench::ai::run(settings, options.host).await.map(|()| true),
+        Command::ExchangeBench(settings) => {
+            bench::exchange::run(settings, options.host).await.map(|()| true)
+        }
         Command::Limits(settings) => limits::run(settings, options.host).await,
         Command::Flood(settings) => flood::run(settings, options).await,
         Command::Ledger(settings) => ledger::run(settings, options.host).await,

@@ -84,3 +84,14 @@ async fn calls_of_models_have_figures() {
     }
     assert!(report.to_string().contains("20 streams at once"), "{report}");
 }
+
+#[tokio::test]
+async fn the_exchange_has_figures() {
+    let settings = bench::exchange::Settings { rounds: 1, logins: 2, seconds: 1, json: true };
+    let json = bench::exchange::measure(settings, Some(measurable_host())).await.unwrap().json();
+    let targets = json["targets"].as_array().unwrap();
+    assert_eq!(targets.len(), 8, "{json}");
+    for target in targets {
+        assert!(target["found"].as_f64().is_some_and(|found| found > 0.0), "{target}");
+    }
+}

@@ -152,7 +152,7 @@ async fn in_batches(target: &Target, count: usize) -> Result<()> {
 }
 
 /// How long one write takes until it is on disk; the median of a hundred.
-fn fsync(directory: &Path) -> Result<Duration> {
+pub(super) fn fsync(directory: &Path) -> Result<Duration> {
     let mut file = File::create(directory.join("fsync"))?;
     let mut took = Vec::new();
     for _ in 0..100 {

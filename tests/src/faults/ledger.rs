@@ -48,7 +48,7 @@ pub(super) enum Outcome {
 
 /// A gate, as the ledger knows it. Its assertions are good for half a minute.
 #[derive(Clone)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     client: Client,
     url: String,
     reserving: String,
@@ -72,7 +72,7 @@ pub(super) struct Written {
 }
 
 impl Ledger {
-    pub(super) fn of(exchange: &Exchange) -> Result<Self> {
+    pub(crate) fn of(exchange: &Exchange) -> Result<Self> {
         let url = exchange.url();
         let sign = |path: &str| exchange.assertion(SUBJECT, &format!("{url}{path}"));
         Ok(Self {
@@ -142,7 +142,7 @@ impl Ledger {
     }
 
     /// Settles what was reserved under `ids`.
-    pub(super) async fn settle(&self, ids: &[String]) -> Result<()> {
+    pub(crate) async fn settle(&self, ids: &[String]) -> Result<()> {
         for some in ids.chunks(MAX_SETTLEMENTS) {
             let settlements = some.iter().map(|id| settlement(id)).collect::<Vec<_>>();
             let post = self.client.post(format!("{}{}", self.url, settle::PATH));
@@ -168,10 +168,37 @@ impl Writing {
     }
 }
 
-/// What the ledger has of all this.
+/// An error unless each of the reservations `acknowledged`, of `sent` in all, is there once, and the
+/// audit is whole.
+pub(super) async fn all_there(
+    exchange: &Exchange,
+    sent: u64,
+    acknowledged: &[String],
+) -> Result<()> {
+    let before = rows(exchange)?;
+    let (written, known) = (before.calls + before.open, i64::try_from(acknowledged.len())?);
+    ensure!(
+        (known..=i64::try_from(sent)?).contains(&written),
+        "{known} acknowledged, {sent} sent, and {written} rows"
+    );
+    // A row that was lost would be written by its settlement, and be one more.
+    Ledger::of(exchange)?.settle(acknowledged).await?;
+    let after = rows(exchange)?;
+    let lost = after.calls + after.open - written;
+    ensure!(lost == 0, "{lost} acknowledged rows were lost");
+    ensure!(after.calls == known, "{known} acknowledged, and {} of them settled", after.calls);
+    exchange.verify_audit()
+}
+
+/// How many calls the ledger has, settled and open.
 pub(super) fn rows(exchange: &Exchange) -> Result<Sums> {
     let report: Report = serde_json::from_value(exchange.usage_by_model()?)?;
-    Ok(report.rows.into_iter().next().unwrap_or_default())
+    let add = |all: Sums, row: &Sums| Sums {
+        calls: all.calls + row.calls,
+        open: all.open + row.open,
+        ..all
+    };
+    Ok(report.rows.iter().fold(Sums::default(), add))
 }
 
 fn settlement(id: &str) -> Settlement {
