@@ -7,7 +7,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Parser, Subcommand};
 
 use crate::{
-    command::{Failure, audit, backup, instance, keygen, kong, ready, serve, usage},
+    command::{Failure, audit, backup, doctor, instance, keygen, kong, ready, serve, usage},
     config,
 };
 use environment::ENVIRONMENT;
@@ -50,6 +50,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         from: PathBuf,
     },
+    /// Look whether everything is in place, and say what would mend what is not
+    Doctor(Box<doctor::DoctorArgs>),
     /// Make new keys and print them: the gate's key pair, and a seal key
     Keygen(keygen::KeygenArgs),
     /// Prepare what Kong is given
@@ -62,14 +64,17 @@ enum Command {
 impl Cli {
     /// Does what the command line says.
     pub async fn run(self) -> Result<(), Failure> {
-        let data = || config::data(self.data);
-        match self.command {
+        let Self { data: given, command } = self;
+        let data = || config::data(given.clone());
+        match command {
             Command::Serve(args) => serve::run(&args, data()?).await,
             Command::Instance(command) => instance::run(&command, &data()?).await,
             Command::Usage(command) => usage::run(&command, &data()?).await,
             Command::Audit(command) => audit::run(&command, &data()?).await,
             Command::Backup { to } => backup::write(&to, &data()?),
             Command::Restore { from } => backup::restore(&from, &data()?).await,
+            // It says itself what it did not look at.
+            Command::Doctor(args) => doctor::run(*args, given).await,
             Command::Keygen(args) => keygen::run(&args),
             Command::Kong(command) => kong::run(&command),
             Command::Ready(args) => ready::run(&args).await,

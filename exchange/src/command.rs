@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod backup;
+pub mod doctor;
 mod failure;
 pub mod instance;
 pub mod keygen;

@@ -11,6 +11,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tracing_subscriber::filter::Targets;
+use url::Url;
 
 use crate::{
     assertion::GateKey,
@@ -55,6 +56,8 @@ pub const SHARED_STORE: &str = "KOMBI_EXCHANGE_SHARED_STORE";
 pub const SUPERUSER_PASSWORD: &str = "KOMBI_EXCHANGE_SUPERUSER_PASSWORD";
 /// What is logged.
 pub const LOG: &str = "KOMBI_EXCHANGE_LOG";
+/// Where traces are sent, as OpenTelemetry's specification has it.
+pub const COLLECTOR: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 /// How far clocks may differ.
 pub const CLOCK_SKEW_S: &str = "KOMBI_EXCHANGE_CLOCK_SKEW_S";
 /// How long an instance may take.
@@ -201,6 +204,22 @@ pub fn ops_listen(text: &str) -> Result<SocketAddr, ConfigError> {
 /// The seal of the key in the environment.
 pub fn seal_from_environment() -> Result<Seal, ConfigError> {
     seal(env::var(SEAL_KEY))
+}
+
+/// Where traces are sent, if they are.
+pub fn collector() -> Result<Option<Url>, ConfigError> {
+    let Some(text) = env::var_os(COLLECTOR).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let url = text.to_str().and_then(|text| Url::parse(text).ok());
+    let usable = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    // It is not quoted: there can be a password in it.
+    let wrong = || ConfigError {
+        variable: COLLECTOR,
+        expected: "an http or https URL, like http://127.0.0.1:4318",
+        found: "something else".to_owned(),
+    };
+    usable.map(Some).ok_or_else(wrong)
 }
 
 /// The password in the environment of a superuser.

@@ -1,6 +1,11 @@
 //! What is counted, for Prometheus.
 
-use std::{sync::Arc, time::Duration};
+mod process;
+
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -29,6 +34,7 @@ pub struct Metrics {
     introspection_seconds: Histogram,
     lease_reports: Family<OutcomeLabels, Counter>,
     usage_settlements: Family<SettlementLabels, Counter>,
+    usage_cost: Family<CostLabels, Counter<f64, AtomicU64>>,
     usage_open: Gauge,
     revocations_pending: Gauge,
     flags_pending: Gauge,
@@ -36,6 +42,24 @@ pub struct Metrics {
     audit_records: Gauge,
     last_backup: Gauge,
     instances: Gauge,
+    room: [Gauge; 3],
+}
+
+/// How much there is on the disk with the database, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Room {
+    /// What is free.
+    pub free: u64,
+    /// What the database takes.
+    pub database: u64,
+    /// What its write-ahead log takes.
+    pub log: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CostLabels {
+    provider: String,
+    currency: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -74,7 +98,9 @@ impl Metrics {
     /// Counters at zero.
     #[must_use]
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("kombi_exchange");
+        let mut root = Registry::default();
+        root.register_collector(Box::new(process::Process::new()));
+        let registry = root.sub_registry_with_prefix("kombi_exchange");
         let requests = Family::default();
         let request_seconds = Family::new_with_constructor(histogram as fn() -> Histogram);
         let connector_calls = Family::default();
@@ -84,6 +110,7 @@ impl Metrics {
         let introspection_seconds = histogram();
         let lease_reports = Family::default();
         let usage_settlements = Family::default();
+        let usage_cost = Family::default();
         let usage_open = Gauge::default();
         let revocations_pending = Gauge::default();
         let flags_pending = Gauge::default();
@@ -91,6 +118,7 @@ impl Metrics {
         let audit_records = Gauge::default();
         let last_backup = Gauge::default();
         let instances = Gauge::default();
+        let room: [Gauge; 3] = Default::default();
         let seconds = || Unit::Seconds;
         registry.register("requests", "Requests answered, by route and code", requests.clone());
         registry.register_with_unit(
@@ -136,7 +164,23 @@ impl Metrics {
             "Settlements of AI calls, by the source of their numbers and what became of them",
             usage_settlements.clone(),
         );
-        registry.register("usage_open", "AI calls that are not settled yet", usage_open.clone());
+        registry.register(
+            "usage_cost",
+            "What AI calls cost as they were first settled, in units of the currency",
+            usage_cost.clone(),
+        );
+        let open = "AI calls that are not settled yet";
+        registry.register("usage_open_calls", open, usage_open.clone());
+        for ((name, help), gauge) in [
+            ("data_free", "Room on the disk with the database"),
+            ("database", "Size of the database"),
+            ("database_log", "Size of the database's write-ahead log"),
+        ]
+        .into_iter()
+        .zip(&room)
+        {
+            registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
+        }
         registry.register(
             "revocations_pending",
             "Sessions that are to end and have not yet",
@@ -163,7 +207,7 @@ impl Metrics {
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The version that runs", Info::new(version));
         Self {
-            registry: Arc::new(registry),
+            registry: Arc::new(root),
             requests,
             request_seconds,
             connector_calls,
@@ -173,6 +217,7 @@ impl Metrics {
             introspection_seconds,
             lease_reports,
             usage_settlements,
+            usage_cost,
             usage_open,
             revocations_pending,
             flags_pending,
@@ -180,6 +225,7 @@ impl Metrics {
             audit_records,
             last_backup,
             instances,
+            room,
         }
     }
 
@@ -221,6 +267,23 @@ impl Metrics {
         let labels = SettlementLabels { source: "reaper", outcome: "accepted" };
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         self.usage_settlements.get_or_create(&labels).inc_by(count);
+    }
+
+    /// An AI call cost so many billionths of the currency's unit.
+    pub fn cost(&self, provider: &str, currency: &str, nano: i64) {
+        let labels = CostLabels { provider: provider.to_owned(), currency: currency.to_owned() };
+        // A graph's number; money is the ledger's.
+        #[allow(clippy::cast_precision_loss)]
+        let units = nano.max(0) as f64 / 1e9;
+        self.usage_cost.get_or_create(&labels).inc_by(units);
+    }
+
+    /// There is so much room for the database.
+    pub fn room(&self, room: Room) {
+        let found = [room.free, room.database, room.log];
+        for (gauge, bytes) in self.room.iter().zip(found) {
+            gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
     }
 
     /// So many AI calls are not settled yet.
@@ -275,46 +338,4 @@ impl Default for Metrics {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_happened_is_rendered() {
-        let metrics = Metrics::new();
-        metrics.request("sso_session", "ok", Duration::from_millis(7));
-        metrics.connector_call("entered", Duration::from_millis(5));
-        metrics.introspection("inactive", "cache");
-        metrics.introspection_call("late", Duration::from_secs(2));
-        metrics.settlement("provider", "replaced");
-        metrics.reaped(2);
-        metrics.open_reservations(4);
-        metrics.pending_revocations(5);
-        metrics.audit_records(5);
-        metrics.backed_up(UnixTime::from_secs(7));
-        metrics.pending_flags(6);
-        metrics.flags_pushed("mended");
-        metrics.instances(3);
-        let text = metrics.render();
-        for line in [
-            "kombi_exchange_requests_total{route=\"sso_session\",code=\"ok\"} 1",
-            "kombi_exchange_request_duration_seconds_bucket{le=\"0.01\",route=\"sso_session\"} 1",
-            "kombi_exchange_connector_calls_total{outcome=\"entered\"} 1",
-            "kombi_exchange_connector_duration_seconds_count 1",
-            "kombi_exchange_introspections_total{outcome=\"inactive\",source=\"cache\"} 1",
-            "kombi_exchange_introspection_calls_total{outcome=\"late\"} 1",
-            "kombi_exchange_introspection_call_duration_seconds_count 1",
-            "kombi_exchange_usage_settlements_total{source=\"provider\",outcome=\"replaced\"} 1",
-            "kombi_exchange_usage_settlements_total{source=\"reaper\",outcome=\"accepted\"} 2",
-            "kombi_exchange_usage_open 4",
-            "kombi_exchange_revocations_pending 5",
-            "kombi_exchange_audit_records 5",
-            "kombi_exchange_last_backup_timestamp_seconds 7",
-            "kombi_exchange_flags_pending 6",
-            "kombi_exchange_flag_pushes_total{outcome=\"mended\"} 1",
-            "kombi_exchange_instances 3",
-            "kombi_exchange_build_info{version=\"",
-        ] {
-            assert!(text.contains(line), "{line}\n{text}");
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,8 @@
 //! The operator's listener: is it alive, is it ready, what has it done. Never for the public.
 
 use std::{
+    fs,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -23,7 +25,7 @@ use crate::{
     admission::Admission,
     audit::Audit,
     flags,
-    metrics::{self, Metrics},
+    metrics::{self, Metrics, Room},
     registry, revocations,
     store::Store,
     usage::Usage,
@@ -40,6 +42,8 @@ const HOLDS: Duration = Duration::from_secs(1);
 pub struct Ops {
     /// The database.
     pub store: Store,
+    /// Where it lies.
+    pub database: PathBuf,
     /// The audit.
     pub audit: Audit,
     /// The ledger.
@@ -100,7 +104,21 @@ impl Ops {
         found
     }
 
+    /// How much room the database has, if the system tells.
+    fn room(&self) -> Option<Room> {
+        let disk = nix::sys::statvfs::statvfs(&self.database).ok()?;
+        let size = |file: PathBuf| fs::metadata(file).map_or(0, |found| found.len());
+        Some(Room {
+            free: disk.blocks_available().saturating_mul(disk.fragment_size()),
+            database: size(self.database.clone()),
+            log: size(self.database.with_extension("db-wal")),
+        })
+    }
+
     async fn metrics(&self) -> Response<Full<Bytes>> {
+        if let Some(room) = self.room() {
+            self.metrics.room(room);
+        }
         // Without an answer the last known number stands; /readyz says what is wrong.
         if let Ok(Ok(count)) = timeout(PATIENCE, registry::count(&self.store)).await {
             self.metrics.instances(count);

@@ -11,6 +11,8 @@ use kombi_spec::{
     session::Origin,
     usage::{report, reserve, settle},
 };
+use opentelemetry::context::FutureExt;
+use tracing::Instrument;
 
 use crate::{
     admin::{Admin, Place},
@@ -26,6 +28,7 @@ use crate::{
     refusal::Refusal,
     session::Desk,
     store::Store,
+    traces,
     usage::Usage,
 };
 
@@ -164,10 +167,15 @@ pub async fn answer<C: Connector>(
     let route = Route::of(request.uri().path());
     let method = request.method().clone();
     let mut trace = Trace::default();
+    let carried = traces::context_of(request.headers());
+    let span = traces::request(&carried, method.as_str(), route.label());
     let place = desks.admission.admit();
     let outcome = match &place {
         Err(refusal) => Err(refusal.clone()),
-        Ok(_) => desks.answer(&route, request, &mut trace).await,
+        Ok(_) => {
+            let answering = desks.answer(&route, request, &mut trace);
+            answering.instrument(span.clone()).with_context(carried).await
+        }
     };
     // One that was not let in leaves no record.
     let action = place.is_ok().then(|| route.action(method.as_str())).flatten();
@@ -188,6 +196,7 @@ pub async fn answer<C: Connector>(
     let code = refusal.as_ref().map_or("ok", |refusal| refusal.code.as_str());
     let took = started.elapsed();
     desks.metrics.request(route.label(), code, took);
+    traces::answered(&span, response.status().as_u16(), code, &request_id);
     if route == Route::Leases && matches!(code, "ok" | "leases_unavailable") {
         // Every node reports several times a second; the desk says what is worth a line.
         return response;

@@ -193,6 +193,7 @@ impl Server {
             desks: Arc::new(desks),
             view: Ops {
                 store,
+                database: data.database(),
                 audit,
                 usage: usage.clone(),
                 metrics,

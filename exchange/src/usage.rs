@@ -137,6 +137,12 @@ impl Usage {
         let settled = ledger.settle(ended.clone(), UnixTime::now()).await?;
         for (ended, outcome) in ended.iter().zip(&settled) {
             self.metrics.settlement(ended.ended.source.as_str(), outcome.as_str());
+            // Better numbers that come later change the ledger and not a counter.
+            if *outcome == Outcome::Accepted
+                && let Some((nano, currency)) = ledger.cost(ended)
+            {
+                self.metrics.cost(ended.provider(), &currency, nano);
+            }
         }
         let mut settled = settled.into_iter();
         let outcome = |read: &Option<Settling>| read.as_ref().and_then(|_| settled.next());

@@ -81,6 +81,12 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// The gateway's id of the request: Kong's own header, or Envoy's.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.header("x-kong-request-id").or_else(|| self.header("x-request-id"))
+    }
+
     /// The status and, for a refusal, its code.
     #[must_use]
     pub fn summary(&self) -> String {

@@ -23,7 +23,7 @@ pub mod ai;
 mod backend;
 mod case;
 mod compare;
-mod cpu;
+pub(crate) mod cpu;
 pub mod exchange;
 mod load;
 mod native;

@@ -41,6 +41,8 @@ pub fn bootstrap(declaration: &Declaration, setup: &Setup<'_>, wasm: &Path) -> R
         "codec_type": "AUTO",
         // The client's own x-request-id must not become the gateway's.
         "use_remote_address": true,
+        // As Kong tells it its clients, in X-Kong-Request-Id.
+        "always_set_request_id_in_response": true,
         "xff_num_trusted_hops": u32::from(setup.proxied),
         "normalize_path": true,
         "merge_slashes": true,

@@ -57,6 +57,8 @@ pub struct Installed {
     store: Option<String>,
     /// What it is started by, where it is watched or held back.
     under: Vec<String>,
+    /// Where traces are sent.
+    collector: Option<String>,
 }
 
 /// What `kombi-exchange keygen --json` makes.
@@ -105,6 +107,7 @@ impl Installed {
             instance_timeout_ms: "2000",
             store: None,
             under: Vec::new(),
+            collector: None,
         })
     }
 
@@ -124,6 +127,12 @@ impl Installed {
     #[must_use]
     pub fn with_store(self, store: Option<&SharedStore>) -> Self {
         Self { store: store.map(SharedStore::url), ..self }
+    }
+
+    /// The same, sending traces to `collector` if there is one.
+    #[must_use]
+    pub fn with_collector(self, collector: Option<u16>) -> Self {
+        Self { collector: collector.map(|port| format!("http://127.0.0.1:{port}")), ..self }
     }
 
     /// Registers an instance. One on the loopback address is only allowed because we say so.
@@ -223,6 +232,9 @@ impl Installed {
         for provider in ["OPENAI", "GEMINI", "OLLAMA"] {
             command.env(format!("KOMBI_EXCHANGE_PROVIDER_{provider}_KEY"), PROVIDER_KEY);
         }
+        if let Some(url) = &self.collector {
+            command.env("OTEL_EXPORTER_OTLP_ENDPOINT", url).env("OTEL_BSP_SCHEDULE_DELAY", "200");
+        }
         if let Some(url) = &self.store {
             command.env("KOMBI_EXCHANGE_SHARED_STORE", url);
         }
@@ -282,6 +294,12 @@ impl Exchange {
     pub async fn crash_and_restart(&mut self) -> Result<()> {
         self.process.kill()?;
         self.start_again().await
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// The public half of what the gate was given to sign with.
@@ -353,11 +371,35 @@ impl Exchange {
         Ok(())
     }
 
+    /// The records of its audit: `kombi-exchange audit export`.
+    pub fn audit(&self) -> Result<Vec<serde_json::Value>> {
+        let mut command = self.installed.command();
+        command.args(["audit", "export", "--form", "jsonl"]);
+        let printed =
+            artifacts::output(&mut command).context("kombi-exchange audit export failed")?;
+        let records = printed.lines().map(serde_json::from_str);
+        records.collect::<Result<_, _>>().context("kombi-exchange audit export")
+    }
+
     /// An error unless its audit is whole: `kombi-exchange audit verify`.
     pub fn verify_audit(&self) -> Result<()> {
         let mut command = self.installed.command();
         command.args(["audit", "verify"]);
         artifacts::output(&mut command).context("kombi-exchange audit verify failed").map(drop)
+    }
+
+    /// `kombi-exchange doctor`, with what this exchange is configured with.
+    #[must_use]
+    pub fn doctor(&self) -> Command {
+        let mut command = self.installed.command();
+        command.args(["doctor", "--json", "--exchange", &self.ops_url()]);
+        command
+    }
+
+    /// What nobody may be shown: the gate's signing key, and what seals the instances' keys.
+    #[must_use]
+    pub fn secrets(&self) -> [&str; 2] {
+        [&self.installed.keys.signing_key, &self.installed.keys.seal_key]
     }
 
     /// Where it tells how it is.

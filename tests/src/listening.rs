@@ -12,14 +12,14 @@ use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::AbortHandle};
 
 /// A server that listens on the loopback address. Dropped, it stops accepting.
-pub(crate) struct Listening {
+pub struct Listening {
     port: u16,
     accepting: AbortHandle,
 }
 
 impl Listening {
     /// Starts on a free port, and lets `answer` answer every request.
-    pub(crate) async fn start<A, F, B>(answer: A) -> Result<Self>
+    pub async fn start<A, F, B>(answer: A) -> Result<Self>
     where
         A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
@@ -34,12 +34,12 @@ impl Listening {
     }
 
     /// Its port.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Where it listens.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use stack::{
-    bench, demo, faults, flood, host::HostKind, ledger, limits, release, stack::Options, up,
+    bench, demo, faults, flood, host::HostKind, ledger, limits, release, soak, stack::Options, up,
 };
 
 /// The KombiSphere gateway with everything around it, on this machine.
@@ -43,6 +43,9 @@ enum Command {
     Ledger(ledger::Settings),
     /// Builds what an operator installs: filter, exchange, checksums, bill of materials.
     Release(release::Settings),
+    /// Mixed traffic for minutes or hours, with rotations, reloads and faults; says whether memory
+    /// stayed where it was, and whether every failure has a reason.
+    Soak(soak::Settings),
 }
 
 // One thread for everything: the system ends a process with the thread that started it.
@@ -60,6 +63,7 @@ async fn main() -> ExitCode {
         Command::Limits(settings) => limits::run(settings, options.host).await,
         Command::Flood(settings) => flood::run(settings, options).await,
         Command::Ledger(settings) => ledger::run(settings, options.host).await,
+        Command::Soak(settings) => soak::run(settings, options.host).await,
         Command::Faults(settings) => faults::run(settings, options.host).await,
         Command::Release(settings) => release::run(&settings).map(|()| true),
         Command::Demo => demo::run(options).await,

@@ -70,8 +70,13 @@ impl Metrics {
         self.all(name).map(|(_, value)| value).sum()
     }
 
-    /// The lines whose name begins with `prefix`.
-    fn parse(text: &str, prefix: &str) -> Result<Self> {
+    /// Every name, with the labels that it has somewhere.
+    pub fn series(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = String>)> {
+        self.0.keys().map(|(name, labels)| (name.as_str(), labels.keys().cloned()))
+    }
+
+    /// The lines of `text` whose name begins with `prefix`.
+    pub fn parse(text: &str, prefix: &str) -> Result<Self> {
         let mut metrics = BTreeMap::new();
         for line in text.lines() {
             let Some(line) = line.strip_prefix(prefix) else { continue };

@@ -89,6 +89,8 @@ pub struct Options {
     pub portal: bool,
     /// Whether there is a gRPC server for workers, and clients that speak HTTP/2 without TLS.
     pub workers: bool,
+    /// The port of a collector of traces.
+    pub collector: Option<u16>,
 }
 
 /// The running parts, in the order in which they are ended.
@@ -146,7 +148,8 @@ impl Stack {
             Some(_) => Issuer::start_with_tls(artifacts, &run, &authority).await?,
         };
         let trusted = (options.issuer_tls == Some(Certificate::Trusted)).then_some(&*authority);
-        let mut installed = Installed::new(artifacts, &run, issuer.url())?;
+        let mut installed =
+            Installed::new(artifacts, &run, issuer.url())?.with_collector(options.collector);
         let mut instances = Vec::new();
         for instance in options.instances {
             let address = Address::free()?;
@@ -213,6 +216,7 @@ impl Stack {
                 amended.to_string()
             }
         };
+        run.write("declaration.yml", &routes)?;
         let needed = !instances.is_empty() || options.ai == Some(Accounting::Ledger);
         let exchange = match needed {
             false => None,
@@ -332,6 +336,12 @@ impl Stack {
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.run.path()
+    }
+
+    /// The rendered routes, as Kong reads them.
+    #[must_use]
+    pub fn declaration(&self) -> PathBuf {
+        self.run.path().join("declaration.yml")
     }
 
     /// The gateway's own log.

@@ -56,6 +56,9 @@ Environment (a flag, where there is one, wins):
                                       of a Valkey or Redis, for several exchanges; without it, in
                                       this process; environment only
   KOMBI_EXCHANGE_LOG                  what is logged, as level or target=level,…, info [--log]
+  OTEL_EXPORTER_OTLP_ENDPOINT         where traces are sent, in OTLP over HTTP; without it they are not
+                                      kept; OTEL_EXPORTER_OTLP_HEADERS (secret), OTEL_SERVICE_NAME and
+                                      the others of OpenTelemetry are heeded; environment only
   SSL_CERT_FILE                       root certificates for https instances and the issuer, if not
                                       the machine's
 
@@ -99,6 +102,7 @@ mod tests {
             config::MAX_CONNECTIONS,
             config::SHARED_STORE,
             config::LOG,
+            config::COLLECTOR,
         ] {
             let named = |line: &str| line.split_whitespace().next() == Some(variable);
             let explained = ENVIRONMENT.lines().any(named);

@@ -7,10 +7,13 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
+    address::Reach,
     command::{Failure, TermsArgs},
     config::{self, Config},
     log,
-    server::Server,
+    outbound::Outbound,
+    server::{Server, StartError},
+    traces::Traces,
 };
 
 /// Flags of `serve`. They are checked by [`config::Config::new`], whose errors name the variable.
@@ -94,7 +97,15 @@ const BESIDES: u64 = 1024;
 pub async fn run(args: &ServeArgs, data: PathBuf) -> Result<(), Failure> {
     let filter = config::log_filter(&args.log)?;
     let config = Config::new(args, data)?;
-    log::start(filter);
+    let traces = match config::collector()? {
+        None => None,
+        Some(_) => {
+            let client = Outbound::new(config.lookup).map_err(StartError::from)?;
+            let started = Traces::start(client.client(Reach::Private).clone());
+            Some(started.map_err(|error| Failure::Other(format!("no traces: {error}")))?)
+        }
+    };
+    log::start(filter, traces.as_ref());
     make_room(config.max_connections);
     // Before the listeners: a signal must not find the process without an answer to it.
     let no_signals = |error| Failure::Other(format!("signals cannot be received: {error}"));
@@ -116,6 +127,9 @@ pub async fn run(args: &ServeArgs, data: PathBuf) -> Result<(), Failure> {
     };
     server.serve(told_to_stop).await;
     reloading.abort();
+    if let Some(traces) = traces {
+        traces.end().await;
+    }
     Ok(())
 }
 

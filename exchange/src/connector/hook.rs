@@ -23,6 +23,7 @@ use crate::{
     instance::{Instance, Subject},
     outbound::Outbound,
     time::UnixTime,
+    traces,
 };
 
 /// The largest answer that is read, in bytes.
@@ -40,14 +41,13 @@ impl Hook {
         path: &str,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Vec<u8>), ConnectorError> {
-        let mut response = self
+        let request = self
             .outbound
             .client(instance.url.reach())
             .post(instance.url.below(path))
             .header(CONTENT_TYPE, "application/json")
-            .body(body)
-            .send()
-            .await?;
+            .body(body);
+        let mut response = traces::send(request, "instance").await?;
         let answer = super::body(&mut response, MAX_ANSWER_BYTES).await?;
         Ok((response.status(), answer))
     }

@@ -16,7 +16,10 @@ use super::{
     issuer::{AddressUnfit, Issuer, callable},
     token::Token,
 };
-use crate::outbound::{self, Failure, Outbound};
+use crate::{
+    outbound::{self, Failure, Outbound},
+    traces,
+};
 
 /// The largest metadata that is read, in bytes.
 const MAX_METADATA_BYTES: usize = 64 * 1024;
@@ -137,7 +140,7 @@ impl IssuerClient {
 
 /// The JSON that the issuer answers `request` with, of at most `most` bytes.
 pub(crate) async fn call(request: RequestBuilder, most: usize) -> Result<Vec<u8>, AskError> {
-    let mut response = request.header(ACCEPT, "application/json").send().await?;
+    let mut response = traces::send(request.header(ACCEPT, "application/json"), "issuer").await?;
     match response.status() {
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {

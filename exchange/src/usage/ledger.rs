@@ -105,6 +105,12 @@ impl Ledger {
         Ok(swept)
     }
 
+    /// What `ended` cost, in billionths of a currency, if it has a price.
+    pub(super) fn cost(&self, ended: &Settling) -> Option<(i64, String)> {
+        let terms = self.terms.get();
+        Some((ended.cost(&terms)?, terms.currency().to_owned()))
+    }
+
     /// How many rows are open.
     pub(super) async fn open_count(&self) -> Result<i64, StoreError> {
         self.store.read(row::open_count).await

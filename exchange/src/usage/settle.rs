@@ -55,6 +55,17 @@ impl Ended {
 }
 
 impl Settling {
+    /// To whom the call went.
+    pub(super) fn provider(&self) -> &str {
+        self.call.provider.as_str()
+    }
+
+    /// What it cost, in billionths of the terms' currency, if it has a price.
+    pub(super) fn cost(&self, terms: &Terms) -> Option<i64> {
+        let price = terms.price(self.call.provider.as_str(), &self.call.model, self.sent_at);
+        price.map(|price| price.of(self.ended.tokens))
+    }
+
     pub(super) fn parse(wire: Settlement) -> Result<Self, Unfit> {
         let of_the_reaper = wire.usage_source == UsageSource::Reaper;
         if of_the_reaper || wire.end_reason == EndReason::Expired {

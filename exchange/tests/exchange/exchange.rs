@@ -19,7 +19,7 @@ use kombi_exchange::{
     time::UnixTime,
 };
 use kombi_spec::{code::Code, header, problem::Problem};
-use reqwest::{Client, Response};
+use reqwest::{Client, RequestBuilder, Response};
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -94,6 +94,12 @@ impl Exchange {
     /// Logs `sub` into `instance` with an assertion made for that.
     pub(crate) async fn login(&self, sub: &str, instance: &str) -> Response {
         self.present(&self.gate.assertion(sub, instance), instance).await
+    }
+
+    /// A login of `sub` into `instance`, yet to be sent.
+    pub(crate) fn session(&self, sub: &str, instance: &str) -> RequestBuilder {
+        let assertion = self.gate.assertion(sub, instance);
+        self.client.post(self.url(instance)).header(header::ASSERTION, assertion)
     }
 
     /// Asks for a session in `instance` with this assertion.

@@ -18,6 +18,8 @@ use tokio::{
 pub(crate) struct Call {
     /// The request line.
     pub(crate) line: String,
+    /// The context of the trace that it belongs to.
+    pub(crate) traceparent: Option<String>,
     /// The compact JWS, whose signature nobody has checked.
     pub(crate) jws: String,
     /// Its claims; those of a request that ends sessions are fewer.
@@ -118,7 +120,8 @@ async fn read(stream: &mut TcpStream) -> Option<Call> {
             let line = head.lines().next().unwrap().to_owned();
             let claims = URL_SAFE_NO_PAD.decode(jws.split('.').nth(1).unwrap()).unwrap();
             let claims = serde_json::from_slice(&claims).unwrap();
-            return Some(Call { line, jws, claims });
+            let traceparent = head.lines().find_map(|line| line.strip_prefix("traceparent: "));
+            return Some(Call { line, traceparent: traceparent.map(str::to_owned), jws, claims });
         }
         let mut buffer = [0; 4096];
         let read = stream.read(&mut buffer).await.ok().filter(|read| *read > 0)?;

@@ -30,6 +30,7 @@ mod logout;
 mod operations;
 mod reach;
 mod revocations;
+mod traces;
 mod usage;
 mod usage_process;
 mod usage_reports;

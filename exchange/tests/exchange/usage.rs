@@ -192,7 +192,7 @@ async fn a_thousand_failed_calls_leave_no_reservation() {
                    FROM usage_metrics";
     assert_eq!(number(data, charged), 0);
     let (_, metrics) = exchange.ops("/metrics").await;
-    assert!(metrics.contains("kombi_exchange_usage_open 0"), "{metrics}");
+    assert!(metrics.contains("kombi_exchange_usage_open_calls 0"), "{metrics}");
 }
 
 #[tokio::test]

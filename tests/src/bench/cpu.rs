@@ -5,11 +5,11 @@ use std::{fs, time::Duration};
 use anyhow::{Context, Result, bail};
 
 /// The gateway's processes, as they were once it was ready.
-pub(super) struct Processes(Vec<u32>);
+pub(crate) struct Processes(Vec<u32>);
 
 impl Processes {
     /// A process and its descendants.
-    pub(super) fn of(root: u32) -> Result<Self> {
+    pub(crate) fn of(root: u32) -> Result<Self> {
         let mut parents = Vec::new();
         for entry in fs::read_dir("/proc").context("the bench needs Linux's /proc")? {
             let name = entry?.file_name();
@@ -28,7 +28,7 @@ impl Processes {
     ///
     /// It is what `utime` and `stime` in `/proc/PID/stat` add up to; those count hundredths of a
     /// second, this nanoseconds.
-    pub(super) fn cpu_time(&self) -> Result<Duration> {
+    pub(crate) fn cpu_time(&self) -> Result<Duration> {
         let mut ns = 0;
         for pid in &self.0 {
             let threads = fs::read_dir(format!("/proc/{pid}/task"))
@@ -50,7 +50,7 @@ impl Processes {
 
 impl Processes {
     /// The memory of each that is its own alone, in bytes: without the zones that all share.
-    pub(super) fn memory(&self) -> Result<Vec<u64>> {
+    pub(crate) fn memory(&self) -> Result<Vec<u64>> {
         let own = |pid: &u32| {
             let file = format!("/proc/{pid}/status");
             let status = fs::read_to_string(&file)

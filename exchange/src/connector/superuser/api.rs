@@ -5,7 +5,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json, value::RawValue};
 
 use super::super::{ConnectorError, body};
-use crate::{access::Superuser, instance::InstanceUrl};
+use crate::{access::Superuser, instance::InstanceUrl, traces};
 
 /// The largest answer that is read, in bytes; a collection's description is the longest.
 const MAX_ANSWER_BYTES: usize = 512 * 1024;
@@ -190,7 +190,7 @@ impl Api<'_> {
             let text = json.to_string();
             request = request.header("content-type", "application/json").body(text);
         }
-        let mut response = request.send().await?;
+        let mut response = traces::send(request, "instance").await?;
         let answer = body(&mut response, MAX_ANSWER_BYTES).await?;
         Ok((response.status(), answer))
     }
