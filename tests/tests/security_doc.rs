@@ -32,6 +32,8 @@ fn tests_in(source: &str) -> Vec<String> {
     let listed = lists.flat_map(|(list, _)| list.split(',')).map(|name| name.trim().to_owned());
     let named = source.split("Trial::test(\"").skip(1);
     let trials = named.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned()));
+    let faults = source.split("(\"").skip(1).filter_map(|rest| rest.split_once("\", Fault::"));
+    let faults = faults.map(|(name, _)| name.to_owned());
     let after_attribute = source.split("#[test]").skip(1);
     let after_attribute = after_attribute.chain(source.split("#[tokio::test").skip(1));
     after_attribute
@@ -42,6 +44,7 @@ fn tests_in(source: &str) -> Vec<String> {
         })
         .chain(listed)
         .chain(trials)
+        .chain(faults)
         .collect()
 }
 

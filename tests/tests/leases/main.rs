@@ -11,9 +11,14 @@ use stack::shared_store::StoreKind;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let mut trials = vec![Trial::test("whatever_happens_no_more_is_admitted_on_memory", || {
-        block_on(property::holds_on_memory())
-    })];
+    let mut trials = vec![
+        Trial::test("whatever_happens_no_more_is_admitted_on_memory", || {
+            block_on(property::holds_on_memory())
+        }),
+        Trial::test("who_dies_with_the_memory_costs_what_it_used", || {
+            block_on(property::who_dies_with_the_memory_costs_what_it_used())
+        }),
+    ];
     for kind in StoreKind::ALL {
         let (program, missing) = (kind.program(), kind.find().is_none());
         if missing {

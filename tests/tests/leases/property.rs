@@ -117,11 +117,15 @@ struct Node {
     /// When that was.
     reported_at: u64,
     lapsed: bool,
+    /// Which of all nodes that there ever were.
+    born: usize,
+    /// How many reports had arrived when it last had an answer.
+    heard: usize,
 }
 
 impl Node {
     fn new(seed: usize, now: u64) -> Self {
-        let mut node = Self { reported_at: now, ..Self::default() };
+        let mut node = Self { reported_at: now, born: seed, ..Self::default() };
         node.workers.iter_mut().for_each(|worker| worker.seed(&format!("request-{seed}")));
         node
     }
@@ -213,6 +217,8 @@ struct World {
     late: Vec<(usize, LeaseReport)>,
     now: u64,
     born: usize,
+    /// Who reported how much, in the order of arrival.
+    reported: Vec<(usize, u64)>,
     admitted: u64,
     /// What dead and unreachable nodes may have admitted that nobody could know of.
     unknown: u64,
@@ -240,6 +246,7 @@ impl World {
             late: Vec::new(),
             now: START_MS,
             born: NODES,
+            reported: Vec::new(),
             admitted: 0,
             unknown: 0,
         })
@@ -251,7 +258,10 @@ impl World {
             Event::Report(node, worker) => {
                 if let Some((report, sent)) = self.send(node, worker) {
                     let answer = self.arrive(node, &report).await?;
-                    let Node { zone, workers, .. } = &mut self.nodes[node];
+                    let heard = self.reported.len();
+                    let node = &mut self.nodes[node];
+                    node.heard = heard;
+                    let Node { zone, workers, .. } = node;
                     workers[worker].answered(&sent, &answer, Some(zone));
                 }
             }
@@ -315,6 +325,7 @@ impl World {
         report: &LeaseReport,
     ) -> Result<kombi_spec::lease::LeaseAnswer> {
         let node = &mut self.nodes[node];
+        self.reported.push((node.born, node.unreported));
         (node.unreported, node.reported_at, node.lapsed) = (0, self.now, false);
         Ok(self.desk.settle(report).await?)
     }
@@ -335,6 +346,12 @@ impl World {
     async fn forget(&mut self) -> Result<()> {
         let empty = self.keeper.empty().await?;
         *self.store.inner.lock().unwrap() = empty;
+        // What the dead had reported is known to those who have heard from the store since.
+        let heard = self.nodes.iter().map(|node| node.heard).max().unwrap_or(0);
+        let alive = |born: usize| self.nodes.iter().any(|node| node.born == born);
+        let unheard = self.reported.drain(..).skip(heard).filter(|(born, _)| !alive(*born));
+        self.unknown += unheard.map(|(_, units)| units).sum::<u64>();
+        self.nodes.iter_mut().for_each(|node| node.heard = 0);
         // Nodes that are alive report before the next second is over, whoever is first.
         self.pass(250);
         for node in 0..NODES {
@@ -380,6 +397,41 @@ async fn holds(keeper: Keeper, cases: u32) -> Result<()> {
         })
     });
     tried.await?.map_err(|failure| anyhow!("{failure}"))
+}
+
+/// A node reports much and dies, and the memory is lost before another node has heard from it: then
+/// nobody knows what that node used, and no more than that passes.
+pub(crate) async fn who_dies_with_the_memory_costs_what_it_used() -> Result<()> {
+    use Event::{AnswerIsLost, ExchangeRestarts, NodeDies, Report, Requests, Time};
+    let events = [
+        Requests(2, 1, 1),
+        Report(2, 1),
+        Requests(1, 0, 42),
+        Time(270),
+        Time(730),
+        Report(1, 0),
+        Requests(1, 0, 325),
+        Time(200),
+        Report(1, 0),
+        NodeDies(1),
+        ExchangeRestarts,
+        Time(4_345),
+        Requests(1, 0, 66),
+        Time(158),
+        Requests(2, 0, 237),
+        Requests(0, 0, 3),
+        AnswerIsLost(1, 0),
+        Time(497),
+        Report(1, 0),
+        Report(2, 0),
+        Requests(2, 0, 312),
+        Requests(1, 0, 381),
+    ];
+    let mut world = World::new(Keeper::Memory).await?;
+    for event in &events {
+        world.happen(event).await?;
+    }
+    Ok(())
 }
 
 pub(crate) async fn holds_on_memory() -> Result<()> {
