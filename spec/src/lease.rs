@@ -15,8 +15,8 @@
 //!   the quota when it is reported;
 //! - what a node admitted without reporting it before its lease was taken back, beyond what it
 //!   was expected to; charged when it is heard of again;
-//! - what a node had reported that is gone for good, if the store loses its memory, too, before any
-//!   other node has had an answer since.
+//! - what a node had reported that is gone for good, if the store loses its memory, too, and before
+//!   that no other node has had an answer since, or after it an older report of that node arrives.
 //!
 //! **Reports may be lost, late, or sent twice.** A holding's counters only ever say how much in
 //! all, never how much more, and [`Holding::seq`] grows with every report about it: one that is not

@@ -193,12 +193,12 @@ impl Quota {
     /// A lease that nothing is known of but what the node says.
     fn adopt(&mut self, holding: &Holding, moment: Moment) -> Lease {
         let rebuilds = !moment.known && moment.now < moment.held_until(holding);
-        let said = (holding.told_at_ms, -holding.left);
-        if rebuilds && said > (self.rebuilt_from, -self.available) {
-            // The youngest word about what was left, and of two the one that says less.
+        // What was charged here may not be in what was left.
+        let left = holding.left.saturating_sub(signed(self.charged));
+        if rebuilds && (holding.told_at_ms, -left) > (self.rebuilt_from, -self.available) {
+            // The youngest word, and of two the one that says less.
             self.rebuilt_from = holding.told_at_ms;
-            // What was charged here may not be in it.
-            self.available = holding.left.saturating_sub(signed(self.charged));
+            self.available = left;
             self.refill(holding, moment.now.saturating_sub(holding.told_at_ms));
         }
         let spent = holding.used + holding.released;

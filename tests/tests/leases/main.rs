@@ -18,6 +18,9 @@ fn main() {
         Trial::test("who_dies_with_the_memory_costs_what_it_used", || {
             block_on(property::who_dies_with_the_memory_costs_what_it_used())
         }),
+        Trial::test("what_is_charged_while_a_memory_is_rebuilt_stays_charged", || {
+            block_on(property::what_is_charged_while_a_memory_is_rebuilt_stays_charged())
+        }),
     ];
     for kind in StoreKind::ALL {
         let (program, missing) = (kind.program(), kind.find().is_none());

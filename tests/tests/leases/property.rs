@@ -79,6 +79,10 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+use Event::{
+    AnswerIsLost, ExchangeRestarts, NodeDies, Report, ReportIsLate, ReportIsLost, Requests, Time,
+};
+
 /// A zone that all workers of a node share.
 #[derive(Default)]
 struct NodeZone {
@@ -119,6 +123,10 @@ struct Node {
     lapsed: bool,
     /// Which of all nodes that there ever were.
     born: usize,
+    /// Admitted in all.
+    total: u64,
+    /// How many memories there had been when a report of it last arrived.
+    told: usize,
     /// How many reports had arrived when it last had an answer.
     heard: usize,
 }
@@ -209,12 +217,28 @@ fn flush(address: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
+/// A report that is still on its way.
+#[derive(Clone)]
+struct Late {
+    report: LeaseReport,
+    /// Who sent it.
+    born: usize,
+    /// What that node had admitted until then.
+    total: u64,
+    /// How many memories there had been when it last arrived, or was sent.
+    memory: usize,
+}
+
 struct World {
     keeper: Keeper,
     store: Arc<Timed>,
     desk: Desk,
     nodes: Vec<Node>,
-    late: Vec<(usize, LeaseReport)>,
+    late: Vec<Late>,
+    /// What dead nodes had admitted, by their number.
+    dead: BTreeMap<usize, u64>,
+    /// How many memories there were.
+    memories: usize,
     now: u64,
     born: usize,
     /// Who reported how much, in the order of arrival.
@@ -244,6 +268,8 @@ impl World {
             store,
             nodes: (0..NODES).map(|seed| Node::new(seed, START_MS)).collect(),
             late: Vec::new(),
+            dead: BTreeMap::new(),
+            memories: 1,
             now: START_MS,
             born: NODES,
             reported: Vec::new(),
@@ -275,18 +301,26 @@ impl World {
             }
             Event::ReportIsLate(node, worker) => {
                 if let Some((report, _)) = self.send(node, worker) {
-                    self.late.push((node, report));
+                    let Node { born, total, .. } = self.nodes[node];
+                    self.late.push(Late { report, born, total, memory: self.memories });
                 }
             }
             Event::LateOneArrives(index) => {
-                if let Some((_, report)) = self.late.get(index).cloned() {
+                if let Some(late) = self.late.get_mut(index) {
+                    // To a memory that knows nothing newer of a node that is gone, it is the truth.
+                    let first = std::mem::replace(&mut late.memory, self.memories) < self.memories;
+                    if let Some(total) = self.dead.get(&late.born).filter(|_| first) {
+                        self.unknown += total - late.total;
+                    }
                     // What it says is old; the node's own count goes by newer ones.
-                    self.desk.settle(&report).await?;
+                    self.desk.settle(&late.report).await?;
                 }
             }
             Event::Time(ms) => self.pass(u64::from(ms)),
             Event::NodeDies(node) => {
-                self.unknown += self.nodes[node].unreported + terms().guess();
+                let Node { born, total, unreported, .. } = self.nodes[node];
+                self.dead.insert(born, total);
+                self.unknown += unreported + terms().guess();
                 self.nodes[node] = Node::new(self.born, self.now);
                 self.born += 1;
             }
@@ -303,12 +337,13 @@ impl World {
 
     fn requests(&mut self, node: usize, worker: usize, count: u16) {
         let quota = Quota { rule: "r", key: b"k", terms: terms() };
-        let Node { zone, workers, unreported, .. } = &mut self.nodes[node];
+        let Node { zone, workers, unreported, total, .. } = &mut self.nodes[node];
         let now = UnixTime::from_millis(self.now);
         let mut take = || workers[worker].take(quota, 1, Some(zone), now);
         let granted = |taken: &Taken| matches!(taken, Taken::Granted { .. });
         let admitted = (0..count).map(|_| take()).filter(granted).count() as u64;
         *unreported += admitted;
+        *total += admitted;
         self.admitted += admitted;
     }
 
@@ -325,7 +360,9 @@ impl World {
         report: &LeaseReport,
     ) -> Result<kombi_spec::lease::LeaseAnswer> {
         let node = &mut self.nodes[node];
-        self.reported.push((node.born, node.unreported));
+        // A memory learns everything by the first word.
+        let first = std::mem::replace(&mut node.told, self.memories) < self.memories;
+        self.reported.push((node.born, if first { node.total } else { node.unreported }));
         (node.unreported, node.reported_at, node.lapsed) = (0, self.now, false);
         Ok(self.desk.settle(report).await?)
     }
@@ -344,6 +381,7 @@ impl World {
     }
 
     async fn forget(&mut self) -> Result<()> {
+        self.memories += 1;
         let empty = self.keeper.empty().await?;
         *self.store.inner.lock().unwrap() = empty;
         // What the dead had reported is known to those who have heard from the store since.
@@ -386,13 +424,7 @@ async fn holds(keeper: Keeper, cases: u32) -> Result<()> {
         };
         let events = prop::collection::vec(event(), 1..250);
         TestRunner::new(config).run(&events, |events| {
-            let outcome: Result<()> = handle.block_on(async {
-                let mut world = World::new(keeper.clone()).await?;
-                for event in &events {
-                    world.happen(event).await?;
-                }
-                Ok(())
-            });
+            let outcome = handle.block_on(happening(&keeper, &events));
             outcome.map_err(|error| TestCaseError::fail(format!("{error:#}")))
         })
     });
@@ -402,7 +434,6 @@ async fn holds(keeper: Keeper, cases: u32) -> Result<()> {
 /// A node reports much and dies, and the memory is lost before another node has heard from it: then
 /// nobody knows what that node used, and no more than that passes.
 pub(crate) async fn who_dies_with_the_memory_costs_what_it_used() -> Result<()> {
-    use Event::{AnswerIsLost, ExchangeRestarts, NodeDies, Report, Requests, Time};
     let events = [
         Requests(2, 1, 1),
         Report(2, 1),
@@ -427,8 +458,83 @@ pub(crate) async fn who_dies_with_the_memory_costs_what_it_used() -> Result<()> 
         Requests(2, 0, 312),
         Requests(1, 0, 381),
     ];
-    let mut world = World::new(Keeper::Memory).await?;
-    for event in &events {
+    happening(&Keeper::Memory, &events).await
+}
+
+/// While a memory is rebuilt, one node is charged for what it took beyond its lease, and then another
+/// says what was left before that.
+pub(crate) async fn what_is_charged_while_a_memory_is_rebuilt_stays_charged() -> Result<()> {
+    let events = [
+        Requests(0, 0, 1),
+        Report(0, 0),
+        ExchangeRestarts,
+        Time(831),
+        Report(0, 0),
+        Time(849),
+        Time(240),
+        Time(453),
+        Time(168),
+        Requests(0, 0, 39),
+        Time(338),
+        Time(74),
+        Requests(1, 0, 44),
+        Requests(0, 1, 137),
+        Requests(2, 0, 3),
+        Time(35),
+        Report(2, 0),
+        AnswerIsLost(1, 0),
+        Time(513),
+        Time(421),
+        ReportIsLate(0, 0),
+        Time(70),
+        Time(33),
+        Time(525),
+        Time(131),
+        Time(319),
+        Report(0, 0),
+        Requests(0, 0, 37),
+        Requests(2, 1, 87),
+        Report(2, 0),
+        Requests(2, 0, 17),
+        Requests(0, 0, 246),
+        Requests(2, 0, 198),
+        Time(200),
+        Report(0, 0),
+        Time(491),
+        Time(540),
+        ReportIsLost(0, 0),
+        AnswerIsLost(1, 0),
+        AnswerIsLost(2, 0),
+        Requests(1, 1, 1),
+        Requests(0, 0, 214),
+        Time(719),
+        Report(1, 0),
+        Report(2, 0),
+        Requests(1, 0, 109),
+        ExchangeRestarts,
+        Requests(2, 0, 169),
+        Time(675),
+        Time(357),
+        Time(490),
+        Time(419),
+        Time(741),
+        Time(305),
+        Time(798),
+        Report(1, 0),
+        Report(2, 0),
+        Report(0, 0),
+        Time(631),
+        Time(584),
+        Requests(0, 0, 5),
+        Requests(1, 0, 5),
+        Requests(2, 0, 5),
+    ];
+    happening(&Keeper::Memory, &events).await
+}
+
+async fn happening(keeper: &Keeper, events: &[Event]) -> Result<()> {
+    let mut world = World::new(keeper.clone()).await?;
+    for event in events {
         world.happen(event).await?;
     }
     Ok(())
