@@ -3,7 +3,6 @@
 pub mod schedule;
 
 use std::{
-    ffi::OsString,
     fs::{self, File},
     io,
     os::unix::fs::OpenOptionsExt,
@@ -13,7 +12,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags, backup::Backup};
 
 use crate::{
-    data_dir::{DataDir, DataDirError},
+    data_dir::{DataDir, DataDirError, LOG, LOG_INDEX, beside},
     store::{self, StoreError},
     time::UnixTime,
 };
@@ -88,7 +87,7 @@ fn set_aside(database: &Path, now: UnixTime) -> Result<Option<PathBuf>, BackupEr
         return Ok(None);
     }
     let aside = beside(database, &format!(".before-{}", now.as_secs()));
-    for suffix in ["-wal", "-shm", ""] {
+    for suffix in [LOG, LOG_INDEX, ""] {
         let (from, to) = (beside(database, suffix), beside(&aside, suffix));
         match fs::rename(&from, &to) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -149,12 +148,6 @@ fn readable(path: &Path) -> Result<Connection, BackupError> {
     let connection = Connection::open_with_flags(path, flags).map_err(database(path))?;
     connection.busy_timeout(store::sqlite::BUSY_TIMEOUT).map_err(database(path))?;
     Ok(connection)
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
 }
 
 fn file(path: &Path) -> impl Fn(io::Error) -> BackupError {

@@ -13,7 +13,10 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::store::sqlite::BUSY_TIMEOUT;
+use crate::{
+    data_dir::{LOG, LOG_INDEX, beside},
+    store::sqlite::BUSY_TIMEOUT,
+};
 use index::Index;
 use wal::Log;
 
@@ -39,7 +42,7 @@ pub fn look(path: &Path) -> Result<(), Damage> {
     if let Ok(Some(_)) = lost(path)
         && let Ok(Some(what)) = lost(path)
     {
-        return Err(Damage { path: beside(path, "-wal"), what });
+        return Err(Damage { path: beside(path, LOG), what });
     }
     check(path, "PRAGMA quick_check(1)")
 }
@@ -49,17 +52,11 @@ pub fn search(path: &Path) -> Result<(), Damage> {
     check(path, "PRAGMA integrity_check(1)")
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
-}
-
 /// What is lost of the log of the database at `path`.
 fn lost(path: &Path) -> io::Result<Option<String>> {
     // Before the log, which may be growing.
-    let index = there(&beside(path, "-shm"))?.map(Index::read).transpose()?.flatten();
-    let Some(log) = there(&beside(path, "-wal"))?.map(Log::read).transpose()?.flatten() else {
+    let index = there(&beside(path, LOG_INDEX))?.map(Index::read).transpose()?.flatten();
+    let Some(log) = there(&beside(path, LOG))?.map(Log::read).transpose()?.flatten() else {
         return Ok(None);
     };
     let Log { salts, whole, committed_after } = log;

@@ -28,6 +28,33 @@ pub enum DataDirError {
     Taken(PathBuf),
 }
 
+/// The database's file in it.
+pub const DATABASE: &str = "exchange.db";
+
+/// What SQLite appends to a database's name for its write-ahead log.
+pub(crate) const LOG: &str = "-wal";
+
+/// What it appends for the index of that.
+pub(crate) const LOG_INDEX: &str = "-shm";
+
+/// The file beside `path` whose name is longer by `suffix`.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// How many bytes are in the file at `path`; none if it is not there.
+pub(crate) fn size(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |found| found.len())
+}
+
+/// How many bytes are free where `path` is.
+pub(crate) fn free(path: &Path) -> io::Result<u64> {
+    let disk = nix::sys::statvfs::statvfs(path)?;
+    Ok(disk.blocks_available().saturating_mul(disk.fragment_size()))
+}
+
 /// The data directory.
 #[derive(Debug, Clone)]
 pub struct DataDir(PathBuf);
@@ -59,7 +86,7 @@ impl DataDir {
     /// The database's file.
     #[must_use]
     pub fn database(&self) -> PathBuf {
-        self.0.join("exchange.db")
+        self.0.join(DATABASE)
     }
 
     /// Claims the directory for serving.

@@ -1,7 +1,6 @@
 //! The operator's listener: is it alive, is it ready, what has it done. Never for the public.
 
 use std::{
-    fs,
     path::PathBuf,
     sync::{
         Arc,
@@ -24,7 +23,7 @@ use tokio::{
 use crate::{
     admission::Admission,
     audit::Audit,
-    flags,
+    data_dir, flags,
     metrics::{self, Metrics, Room},
     registry, revocations,
     store::Store,
@@ -106,12 +105,10 @@ impl Ops {
 
     /// How much room the database has, if the system tells.
     fn room(&self) -> Option<Room> {
-        let disk = nix::sys::statvfs::statvfs(&self.database).ok()?;
-        let size = |file: PathBuf| fs::metadata(file).map_or(0, |found| found.len());
         Some(Room {
-            free: disk.blocks_available().saturating_mul(disk.fragment_size()),
-            database: size(self.database.clone()),
-            log: size(self.database.with_extension("db-wal")),
+            free: data_dir::free(&self.database).ok()?,
+            database: data_dir::size(&self.database),
+            log: data_dir::size(&data_dir::beside(&self.database, data_dir::LOG)),
         })
     }
 

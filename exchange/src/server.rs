@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -88,7 +88,6 @@ pub struct Server {
     ops: Listener,
     desks: Arc<Desks<Doors>>,
     view: Ops,
-    database: PathBuf,
     usage: Usage,
     revocations: Revocations<Doors>,
     pushes: Pushes<Doors>,
@@ -204,7 +203,6 @@ impl Server {
             usage,
             revocations,
             pushes,
-            database: data.database(),
             backup: config.backup,
             sweep: config.limits.sweep,
             addresses: Addresses { public: public_address, ops: ops_address },
@@ -231,7 +229,6 @@ impl Server {
             ops,
             desks,
             view,
-            database,
             usage,
             revocations,
             pushes,
@@ -247,6 +244,7 @@ impl Server {
             tokio::spawn(keep_sweeping(view.store.clone(), view.audit.clone(), usage, sweep));
         let revoker = tokio::spawn(async move { revocations.work().await });
         let pusher = tokio::spawn(async move { pushes.work().await });
+        let database = view.database.clone();
         let (searched, admission) = (database.clone(), Arc::clone(&view.admission));
         tokio::task::spawn_blocking(move || search(&searched, &admission));
         let copier =

@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 
 use crate::{
     command::Failure,
+    data_dir::beside,
     kong::{policies, template},
 };
 
@@ -68,8 +69,7 @@ fn print(rendered: &str) -> io::Result<()> {
 
 /// The file appears whole: a Kong that reloads meanwhile reads the old one or the new one.
 fn write(rendered: &str, to: &Path) -> io::Result<()> {
-    let mut unfinished = to.as_os_str().to_owned();
-    unfinished.push(".unfinished");
+    let unfinished = beside(to, ".unfinished");
     // What an interrupted run has left may have another mode.
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 
-use super::wal::{Sum, part};
+use super::wal::{Sum, filled, part};
 
 /// Its header is there twice; then comes how much of the log was moved into the database.
 const HEADER: usize = 48;
@@ -23,9 +23,8 @@ impl Index {
     /// Reads an index, if there is one and it was not being written.
     pub(super) fn read(mut index: impl Read) -> io::Result<Option<Self>> {
         let mut bytes = [0; 2 * HEADER + 4];
-        match index.read_exact(&mut bytes) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            read => read?,
+        if !filled(&mut index, &mut bytes)? {
+            return Ok(None);
         }
         let mut sum = Sum::native();
         sum.add(bytes.get(..40).unwrap_or_default());

@@ -54,7 +54,7 @@ impl Log {
 }
 
 /// Whether all of `buffer` could be read.
-fn filled(log: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+pub(super) fn filled(log: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     match log.read_exact(buffer) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),

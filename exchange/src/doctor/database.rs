@@ -2,12 +2,11 @@
 
 use std::{fs, io, path::Path, time::Duration};
 
-use nix::sys::statvfs::statvfs;
 use rusqlite::{Connection, OpenFlags};
 use tokio::task::spawn_blocking;
 
 use super::Line;
-use crate::store::NEWEST;
+use crate::{data_dir, store::NEWEST};
 
 /// How long another process's transaction may keep us from writing. No transaction takes as long.
 const BUSY: Duration = Duration::from_secs(3);
@@ -23,7 +22,7 @@ const LARGE_LOG: u64 = 64 * MIB;
 
 /// Looks at the database in `data`, and says whether this program may use it.
 pub(super) async fn look(data: &Path) -> (Vec<Line>, bool) {
-    let file = data.join("exchange.db");
+    let file = data.join(data_dir::DATABASE);
     let looked = spawn_blocking(move || {
         let mut lines = Vec::new();
         let usable = open(&file, &mut lines);
@@ -86,12 +85,9 @@ fn open(file: &Path, lines: &mut Vec<Line>) -> Option<bool> {
 }
 
 fn room(file: &Path) -> Line {
-    match statvfs(file) {
-        Ok(found) => {
-            let free = found.blocks_available().saturating_mul(found.fragment_size());
-            judge_room(free)
-        }
-        Err(error) => Line::warn("database", "room", told(file, &error.into()), "see the disk"),
+    match data_dir::free(file) {
+        Ok(free) => judge_room(free),
+        Err(error) => Line::warn("database", "room", told(file, &error), "see the disk"),
     }
 }
 
@@ -105,7 +101,7 @@ fn judge_room(free: u64) -> Line {
 }
 
 fn log(file: &Path) -> Line {
-    let bytes = fs::metadata(file.with_extension("db-wal")).map_or(0, |found| found.len());
+    let bytes = data_dir::size(&data_dir::beside(file, data_dir::LOG));
     let found = format!("{} MiB", bytes / MIB);
     if bytes < LARGE_LOG {
         return Line::ok("database", "write-ahead log", found);

@@ -7,15 +7,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Line, sample};
-
-/// The filter.
-const FILTER: &str = "kombi_gate";
+use crate::kong::policies::{GATE, second_pass};
 
 /// What answers in place of a route's service.
 const TERMINATION: &str = "request-termination";
-
-/// What a route of the second pass demands: a listener of its own.
-const SECOND_PASS: &str = "net.dst.port == ";
 
 /// What of a route's configuration is about other things than its callers' tokens.
 const NOT_ABOUT_TOKENS: [&str; 5] = ["ai", "assertion", "limits", "limit_headers", "shadow"];
@@ -154,7 +149,7 @@ impl Declaration {
                     "routes",
                     look,
                     "no policy: everybody passes",
-                    format!("add the plugin {FILTER} to it, with access: public if that is meant"),
+                    format!("add the plugin {GATE} to it, with access: public if that is meant"),
                 )),
                 Guard::Gate(config) => {
                     if let Some(error) = Gate::new(&bytes(config)).unusable() {
@@ -215,7 +210,7 @@ impl RawRoute {
             let mut plugins = self.plugins.iter().chain(shared);
             plugins.find(|plugin| plugin.enabled && plugin.name == name)
         };
-        let (gate, closed) = (called(FILTER), called(TERMINATION).is_some());
+        let (gate, closed) = (called(GATE), called(TERMINATION).is_some());
         let second_pass = self.expression.as_deref().and_then(second_pass);
         let guard = match (gate, second_pass) {
             (Some(gate), _) => Guard::Gate(gate.config.as_object().cloned().unwrap_or_default()),
@@ -241,12 +236,6 @@ impl RawRoute {
     }
 }
 
-/// The port of the listener that `expression` demands.
-fn second_pass(expression: &str) -> Option<u16> {
-    let port = expression.split(SECOND_PASS).nth(1)?;
-    port.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
-
 fn bytes(config: &Map<String, Value>) -> Vec<u8> {
     // What was read as JSON always serialises.
     serde_json::to_vec(config).unwrap_or_default()
@@ -268,11 +257,12 @@ services:
   - name: b
     routes:
       - {name: open, paths: ["/b"]}
-      - {name: pass, expression: 'net.dst.port == 8020 && http.headers.x_a == "b"'}
+      - {name: pass, expression: 'net.dst.port == 8020 && http.headers.x_kombi_ai_provider == "b"'}
       - {name: off, paths: ["/o"], plugins: [{name: kombi_gate, enabled: false, config: {}}]}
       - name: wrong
         paths: ["/w"]
         plugins: [{name: kombi_gate, config: {issuers: *issuers, clock_skew_s: 999}}]
+      - {name: wide, expression: 'net.dst.port == 8020 || true'}
 "#;
 
     #[test]
@@ -286,6 +276,7 @@ services:
                 ("route open", "no policy: everybody passes"),
                 ("route off", "no policy: everybody passes"),
                 ("route wrong", "clock_skew_s: expected at most 300"),
+                ("route wide", "no policy: everybody passes"),
             ]
         );
         assert_eq!(declaration.second_pass(), Some(8020));

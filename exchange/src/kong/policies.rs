@@ -73,14 +73,16 @@ fn check_route(service: &Value, route: &Value) -> Result<(), &'static str> {
 }
 
 fn is_second_pass(route: &Value) -> bool {
-    let reached = || {
-        let rest = route.get("expression")?.as_str()?.strip_prefix(SECOND_PASS.0)?;
-        let (port, rest) = rest.split_once(SECOND_PASS.1)?;
-        let provider = rest.strip_suffix('"')?;
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-        Some(port.parse::<u16>().is_ok() && provider.bytes().all(plain))
-    };
-    reached().unwrap_or(false)
+    route.get("expression").and_then(Value::as_str).and_then(second_pass).is_some()
+}
+
+/// The port of the second pass's own listener, if `expression` lets in nobody but whom the gate
+/// sends there.
+pub fn second_pass(expression: &str) -> Option<u16> {
+    let (port, rest) = expression.strip_prefix(SECOND_PASS.0)?.split_once(SECOND_PASS.1)?;
+    let provider = rest.strip_suffix('"')?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    port.parse().ok().filter(|_| provider.bytes().all(plain))
 }
 
 fn is_on(plugin: &Value) -> bool {
