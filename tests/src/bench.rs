@@ -17,6 +17,7 @@ use crate::{
     issuer::Issuer,
     run_dir::RunDir,
     shared_store::{SharedStore, StoreKind},
+    told::tell,
 };
 
 pub mod ai;
@@ -60,10 +61,7 @@ pub struct Settings {
 pub async fn run(settings: Settings, host: Option<HostKind>) -> Result<()> {
     let json = settings.json;
     let report = unless_interrupted(measure(settings, host)).await?;
-    match json {
-        true => println!("{:#}", report.json()),
-        false => println!("{report}"),
-    }
+    tell(json.then(|| report.json()), report);
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use self::{known::Known, report::Report, senders::Flood, tokens::Forger};
 use crate::{
     interrupt::unless_interrupted,
     stack::{Options, Stack},
+    told::tell,
 };
 
 mod known;
@@ -52,10 +53,7 @@ pub enum Forgery {
 /// Floods and prints; whether everything was as it must be.
 pub async fn run(settings: Settings, options: Options) -> Result<bool> {
     let report = unless_interrupted(measure(settings, options)).await?;
-    match settings.json {
-        true => println!("{:#}", report.json()),
-        false => println!("{report}"),
-    }
+    tell(settings.json.then(|| report.json()), &report);
     Ok(report.is_well())
 }
 

@@ -17,6 +17,7 @@ use crate::{
     host::HostKind,
     interrupt::unless_interrupted,
     stack::{Options, Stack},
+    told::tell,
 };
 use figures::Figures;
 use load::{Load, Seen};
@@ -89,11 +90,7 @@ impl Kind {
 /// Calls, compares, and says whether the ledger is right.
 pub async fn run(settings: Settings, host: Option<HostKind>) -> Result<bool> {
     let figures = unless_interrupted(measure(settings, host)).await?;
-    if settings.json {
-        println!("{:#}", figures.json());
-    } else {
-        print!("{}", figures.table());
-    }
+    tell(settings.json.then(|| figures.json()), figures.table());
     Ok(figures.held())
 }
 

@@ -33,4 +33,6 @@ pub mod run_dir;
 pub mod shared_store;
 pub mod soak;
 pub mod stack;
+mod statistics;
+mod told;
 pub mod up;

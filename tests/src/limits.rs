@@ -16,6 +16,7 @@ use crate::{
     interrupt::unless_interrupted,
     nodes::{Nodes, PATH, Plan},
     shared_store::StoreKind,
+    told::tell,
 };
 use load::{Counts, Load};
 
@@ -187,11 +188,7 @@ impl Figures {
 /// Sends, shows, and says whether the rule held.
 pub async fn run(settings: Settings, host: Option<HostKind>) -> Result<bool> {
     let figures = unless_interrupted(measure(settings, host)).await?;
-    if settings.json {
-        println!("{:#}", figures.json());
-    } else {
-        println!("{}", chart::verdict(&figures));
-    }
+    tell(settings.json.then(|| figures.json()), chart::verdict(&figures));
     Ok(figures.held())
 }
 

@@ -16,6 +16,7 @@ use crate::{
     host::HostKind,
     interrupt::unless_interrupted,
     stack::{HOMELAB, Options, Stack},
+    told::tell,
 };
 use figures::{Figures, Growth};
 use load::{Load, Wallet};
@@ -53,11 +54,7 @@ pub struct Settings {
 pub async fn run(settings: Settings, host: Option<HostKind>) -> Result<bool> {
     let length = Duration::from_secs(60 * u64::from(settings.minutes));
     let figures = unless_interrupted(soak(length, host)).await?;
-    if settings.json {
-        println!("{:#}", figures.json());
-    } else {
-        print!("{}", figures.table());
-    }
+    tell(settings.json.then(|| figures.json()), figures.table());
     Ok(figures.held())
 }
 

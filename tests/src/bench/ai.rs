@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 
 use self::{
-    load::{Target, Took},
+    load::Target,
     provider::Provider,
     report::{Report, Round},
 };
@@ -23,6 +23,8 @@ use crate::{
     host::HostKind,
     interrupt::unless_interrupted,
     stack::{Options, Stack},
+    statistics::quantile,
+    told::tell,
 };
 
 mod load;
@@ -65,10 +67,7 @@ pub struct Settings {
 /// Measures and prints.
 pub async fn run(settings: Settings, host: Option<HostKind>) -> Result<()> {
     let report = unless_interrupted(measure(settings, host)).await?;
-    match settings.json {
-        true => println!("{:#}", report.json()),
-        false => print!("{report}"),
-    }
+    tell(settings.json.then(|| report.json()), report);
     Ok(())
 }
 
@@ -161,14 +160,5 @@ pub(super) fn fsync(directory: &Path) -> Result<Duration> {
         file.sync_data()?;
         took.push(began.elapsed());
     }
-    took.sort_unstable();
-    took.get(took.len() / 2).copied().context("a hundred writes have a median")
-}
-
-/// The part `q` of the sorted times, in milliseconds.
-fn quantile(took: &[Took], q: f64, of: impl Fn(&Took) -> Duration) -> f64 {
-    let mut times: Vec<f64> = took.iter().map(|took| of(took).as_secs_f64() * 1e3).collect();
-    times.sort_unstable_by(f64::total_cmp);
-    let at = ((times.len() as f64 * q) as usize).min(times.len().saturating_sub(1));
-    times.get(at).copied().unwrap_or_default()
+    quantile(took, 50).context("a hundred writes have a median")
 }

@@ -51,16 +51,18 @@ impl Processes {
 impl Processes {
     /// The memory of each that is its own alone, in bytes: without the zones that all share.
     pub(crate) fn memory(&self) -> Result<Vec<u64>> {
-        let own = |pid: &u32| {
-            let file = format!("/proc/{pid}/status");
-            let status = fs::read_to_string(&file)
-                .with_context(|| format!("the gateway's process {pid} has ended"))?;
-            let kib = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-            let kib = kib.and_then(|kib| kib.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-            Ok(kib.with_context(|| format!("{file}: no RssAnon"))? * 1024)
-        };
-        self.0.iter().map(own).collect()
+        self.0.iter().map(|pid| status_bytes(*pid, "RssAnon:")).collect()
     }
+}
+
+/// What the kernel says in `field` of a process's status, in bytes.
+pub(crate) fn status_bytes(pid: u32, field: &str) -> Result<u64> {
+    let file = format!("/proc/{pid}/status");
+    let status =
+        fs::read_to_string(&file).with_context(|| format!("the process {pid} has ended"))?;
+    let kib = status.lines().find_map(|line| line.strip_prefix(field));
+    let kib = kib.and_then(|kib| kib.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    Ok(kib.with_context(|| format!("{file}: no {field}"))? * 1024)
 }
 
 /// The parent in a line of `/proc/PID/stat`: the second field after the name, which may contain

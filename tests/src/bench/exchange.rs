@@ -2,7 +2,6 @@
 //! ways; what the exchange takes in a second; and what it needs to be there at all.
 
 use std::{
-    fs,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use self::report::{Report, Round, Settled};
-use super::cpu::Processes;
+use super::cpu::{self, Processes};
 use crate::{
     answer::{self, Answer},
     artifacts::Artifacts,
@@ -29,6 +28,8 @@ use crate::{
     listening::Listening,
     run_dir::RunDir,
     stack::{HOMELAB, Instance, Options, Stack, WayIn},
+    statistics::quantile,
+    told::tell,
 };
 
 mod report;
@@ -69,10 +70,7 @@ pub struct Settings {
 /// Measures and prints.
 pub async fn run(settings: Settings, host: Option<HostKind>) -> Result<()> {
     let report = unless_interrupted(measure(settings, host)).await?;
-    match settings.json {
-        true => println!("{:#}", report.json()),
-        false => print!("{report}"),
-    }
+    tell(settings.json.then(|| report.json()), report);
     Ok(())
 }
 
@@ -141,7 +139,7 @@ async fn p50(count: u16, login: impl Fn() -> RequestBuilder) -> Result<f64> {
         good(login()).await?;
         took.push(asked.elapsed());
     }
-    Ok(quantile(took, 50))
+    Ok(quantile(took, 50).unwrap_or_default().as_secs_f64() * 1e3)
 }
 
 /// The JSON of the answer; an error unless it is good.
@@ -248,16 +246,7 @@ async fn sum(all: JoinSet<Result<u32>>) -> Result<u32> {
 }
 
 /// What the process has in memory, in MB.
+#[allow(clippy::cast_precision_loss)]
 fn rss_mb(pid: u32) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = kib.and_then(|kib| kib.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-    Ok(kib.context("the kernel tells no VmRSS")? * 1024.0 / 1e6)
-}
-
-/// In milliseconds.
-fn quantile(mut took: Vec<Duration>, percent: usize) -> f64 {
-    took.sort_unstable();
-    let at = (took.len() * percent / 100).min(took.len().saturating_sub(1));
-    took.get(at).copied().unwrap_or_default().as_secs_f64() * 1e3
+    Ok(cpu::status_bytes(pid, "VmRSS:")? as f64 / 1e6)
 }

@@ -10,7 +10,7 @@ use super::{
     case::PLAIN,
     compare::{Cost, PROMISES, Promise},
 };
-use crate::host::HostKind;
+use crate::{host::HostKind, statistics::quantile};
 
 /// One case in one round, or its medians over all rounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,10 +25,9 @@ pub(super) struct Figures {
 
 impl Figures {
     /// From the CPU time and the time that the requests took.
-    pub(super) fn of(cpu: Duration, elapsed: Duration, mut took: Vec<Duration>) -> Result<Self> {
-        took.sort_unstable();
-        let slow = took.get(took.len() * 99 / 100).context("no request was answered")?;
+    pub(super) fn of(cpu: Duration, elapsed: Duration, took: Vec<Duration>) -> Result<Self> {
         let requests = u32::try_from(took.len())?;
+        let slow = quantile(took, 99).context("no request was answered")?;
         Ok(Self {
             cpu_us: cpu.as_secs_f64() * 1e6 / f64::from(requests),
             rps: f64::from(requests) / elapsed.as_secs_f64(),

@@ -10,7 +10,7 @@ use super::{
     Lab,
     ledger::{Connections, Ledger, Outcome},
 };
-use crate::exchange::Exchange;
+use crate::{exchange::Exchange, statistics::quantile};
 
 /// How many others there are.
 const OTHERS: usize = 4;
@@ -36,7 +36,8 @@ pub(super) async fn run(lab: &mut Lab<'_>) -> Result<String> {
         with.push(p99(&exchange, &format!("{round}-with"), requests).await?);
         ensure!(crowd.stands(), "a slow client was cut off");
     }
-    let (without, with) = (median(without), median(with));
+    let median = |all| quantile(all, 50).context("there are rounds");
+    let (without, with) = (median(without)?, median(with)?);
     // A short run is too short for a verdict on time.
     ensure!(lab.short || with < without * 2, "p99 {with:.1?} beside them, {without:.1?} without");
     Ok(format!(
@@ -93,11 +94,5 @@ async fn p99(exchange: &Exchange, round: &str, requests: usize) -> Result<Durati
     for other in others.join_all().await {
         took.extend(other?);
     }
-    took.sort_unstable();
-    took.get(took.len() * 99 / 100).copied().context("nobody asked")
-}
-
-fn median(mut all: Vec<Duration>) -> Duration {
-    all.sort_unstable();
-    all.get(all.len() / 2).copied().unwrap_or_default()
+    quantile(took, 99).context("nobody asked")
 }

@@ -10,6 +10,7 @@ use super::{
     load::Seen,
     provider::{Book, Served},
 };
+use crate::statistics::quantile;
 
 /// Largest median error of estimates, as a part of what the provider served.
 const LARGEST_ERROR: f64 = 0.10;
@@ -72,9 +73,8 @@ impl Figures {
                 figures.suspects.push(format!("{number}: {seen:?}, {served:?}, {row:?}"));
             }
         }
-        errors.sort_unstable_by(f64::total_cmp);
         figures.estimated = errors.len();
-        figures.median_error = errors.get(errors.len() / 2).copied().unwrap_or_default();
+        figures.median_error = quantile(errors, 50).unwrap_or_default();
         figures
     }
 

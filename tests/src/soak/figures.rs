@@ -9,6 +9,7 @@ use super::{
     load::{Kind, Tally},
     troubles::Fault,
 };
+use crate::statistics::quantile;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -48,9 +49,7 @@ impl Growth {
 /// The middle one, as numbers to calculate with.
 #[allow(clippy::cast_precision_loss)]
 fn median(looks: &[u64]) -> Option<f64> {
-    let mut sorted = looks.to_vec();
-    sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).map(|look| *look as f64)
+    quantile(looks.iter().copied(), 50).map(|look| look as f64)
 }
 
 /// What the soak came to.

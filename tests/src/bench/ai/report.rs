@@ -4,8 +4,8 @@ use std::{fmt, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{Settings, load::Took, quantile};
-use crate::host::HostKind;
+use super::{Settings, load::Took};
+use crate::{host::HostKind, statistics::quantile};
 
 /// Largest median that may be added, beyond one durable commit.
 const MOST_ADDED_P50_MS: f64 = 2.0;
@@ -34,10 +34,13 @@ pub(super) struct Round {
 impl Round {
     /// Takes in what was measured.
     pub(super) fn add(&mut self, stream: bool, gated: bool, took: &[Took]) {
+        let ms = |percent, of: fn(&Took) -> Duration| {
+            quantile(took.iter().map(of), percent).unwrap_or_default().as_secs_f64() * 1e3
+        };
         let times = Times {
-            p50: quantile(took, 0.5, |took| took.whole),
-            p99: quantile(took, 0.99, |took| took.whole),
-            first_p50: quantile(took, 0.5, |took| took.first),
+            p50: ms(50, |took| took.whole),
+            p99: ms(99, |took| took.whole),
+            first_p50: ms(50, |took| took.first),
         };
         let ways = if stream { &mut self.stream } else { &mut self.whole };
         let [plain, with_filter] = ways;
@@ -190,9 +193,7 @@ const fn verdict(met: bool) -> &'static str {
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
+    quantile(values, 50).unwrap_or_default()
 }
 
 #[cfg(test)]

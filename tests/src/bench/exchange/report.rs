@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::Settings;
-use crate::host::HostKind;
+use crate::{host::HostKind, statistics::quantile};
 
 /// A repeated login may take this share of one by password.
 const OF_PASSWORD: f64 = 0.1;
@@ -74,7 +74,7 @@ impl Report {
     }
 
     fn login(&self, way: impl Fn(&Round) -> f64) -> f64 {
-        median(self.rounds.iter().map(way).collect())
+        median(self.rounds.iter().map(way))
     }
 
     fn targets(&self) -> Vec<Target> {
@@ -92,7 +92,7 @@ impl Report {
             least("logins a second and core", self.logins_per_core, LOGINS_PER_CORE),
             least("settled events a second", best, EVENTS_PER_S),
             most("memory idle, MB (VmRSS)", self.idle_mb, IDLE_MB),
-            most("ready after, ms", median(self.ready_ms.clone()), READY_MS),
+            most("ready after, ms", median(self.ready_ms.iter().copied()), READY_MS),
         ]
     }
 
@@ -168,7 +168,6 @@ impl fmt::Display for Report {
     }
 }
 
-fn median(mut all: Vec<f64>) -> f64 {
-    all.sort_unstable_by(f64::total_cmp);
-    all.get(all.len() / 2).copied().unwrap_or_default()
+fn median(all: impl IntoIterator<Item = f64>) -> f64 {
+    quantile(all, 50).unwrap_or_default()
 }
