@@ -8,7 +8,7 @@ use std::future::Future;
 
 use kombi_spec::{
     account::{Done, Order},
-    assertion::Assertion,
+    assertion::{Assertion, GrantedBy},
     code::Code,
     session::{HookRefusal, Origin, Session},
 };
@@ -38,6 +38,8 @@ pub struct Person {
     pub email_verified: bool,
     /// Their display name.
     pub name: Option<String>,
+    /// Their roles, by whoever granted them.
+    pub granted_by: GrantedBy,
 }
 
 impl Person {
@@ -49,6 +51,7 @@ impl Person {
             email: assertion.email,
             email_verified: assertion.email_verified,
             name: assertion.name,
+            granted_by: assertion.granted_by,
         }
     }
 }

@@ -49,16 +49,16 @@ pub struct Entrance<C> {
 }
 
 impl<C: Connector> Entrance<C> {
-    /// The instance, if `subject` may enter it. A stranger learns no more about an instance than
+    /// The instance, if `person` may enter it. A stranger learns no more about an instance than
     /// about one that is not there.
-    pub async fn admit(&self, id: &InstanceId, subject: &Subject) -> Result<Instance, Refusal> {
+    pub async fn admit(&self, id: &InstanceId, person: &Person) -> Result<Instance, Refusal> {
         let forbidden = |cause| {
             let detail = "the instance is not among those that you may enter";
             Refusal::new(Code::InstanceForbidden, detail).because(cause)
         };
         let instance = self.registry.find(id).await?;
         let instance = instance.ok_or_else(|| forbidden("not registered"))?;
-        if instance.admits(subject) { Ok(instance) } else { Err(forbidden("not a member")) }
+        if instance.admits(person) { Ok(instance) } else { Err(forbidden("nobody let them in")) }
     }
 
     /// A session of `person` in `instance`, by `deadline`; the link is remembered.

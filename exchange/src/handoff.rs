@@ -41,7 +41,7 @@ impl<C: Connector> Desk<C> {
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let (Visitor { person, request_id }, body) = self.visitor(request, trace).await?;
         let (redirect_uri, challenge) = asked_for(&body)?;
-        let instance = self.entrance.admit(id, &person.subject).await?;
+        let instance = self.entrance.admit(id, &person).await?;
         if !instance.has_page(&redirect_uri) {
             let detail = "the redirect_uri is not the page that the instance is registered with";
             return Err(Refusal::new(Code::RedirectRefused, detail));
@@ -89,7 +89,7 @@ impl<C: Connector> Desk<C> {
             return Err(invalid("sent by a page of another origin"));
         }
         // Who may enter, and which page is the instance's, may have changed since.
-        let instance = self.entrance.admit(&instance, &person.subject).await?;
+        let instance = self.entrance.admit(&instance, &person).await?;
         if !instance.has_page(&redirect_uri) {
             return Err(invalid("its page is not the instance's any more"));
         }

@@ -7,6 +7,8 @@ use url::Url;
 use crate::{
     access::Access,
     address::{self, Reach},
+    connector::Person,
+    entrant::EntryRole,
 };
 
 /// A registered KombiStack.
@@ -20,6 +22,8 @@ pub struct Instance {
     pub owner: Subject,
     /// Who else may enter.
     pub members: BTreeSet<Subject>,
+    /// And whoever has one of these.
+    pub roles: BTreeSet<EntryRole>,
     /// Its own page, to which a login may be handed.
     pub page: Option<PageUrl>,
     /// How the exchange gets in.
@@ -27,10 +31,13 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Whether `subject` may enter. The registry alone decides this, never the request.
+    /// Whether `person` may enter. The registry alone says who may, never the request; which roles
+    /// somebody has is the gate's word.
     #[must_use]
-    pub fn admits(&self, subject: &Subject) -> bool {
-        self.owner == *subject || self.members.contains(subject)
+    pub fn admits(&self, person: &Person) -> bool {
+        self.owner == person.subject
+            || self.members.contains(&person.subject)
+            || self.roles.iter().any(|role| role.is_among(&person.granted_by))
     }
 
     /// Whether a login may be handed to the page `redirect_uri`; compared to the letter.

@@ -24,6 +24,7 @@ pub mod damage;
 pub mod data_dir;
 pub mod doctor;
 pub mod entrance;
+pub mod entrant;
 mod errands;
 pub mod flags;
 pub mod handoff;

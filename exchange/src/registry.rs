@@ -1,17 +1,23 @@
 //! The registry: which instances there are and who may enter each.
 
+mod entrants;
+mod listed;
+
 use std::collections::BTreeSet;
 
 use crate::{
     access::Access,
     address::Reach,
     audit::{Act, Action, Audit, AuditError},
+    entrant::{Entrant, EntryRole},
     instance::{Instance, InstanceId, InstanceUrl, PageUrl, Subject, Unfit},
     random::NoRandomness,
     seal::Seal,
     store::{Connection, Store, StoreError, params},
     time::UnixTime,
 };
+
+pub use listed::{Listed, count, list};
 
 /// The registry cannot do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -61,29 +67,12 @@ pub struct NewInstance {
     pub owner: Subject,
     /// Who else may enter.
     pub members: BTreeSet<Subject>,
+    /// And whoever has one of these.
+    pub roles: BTreeSet<EntryRole>,
     /// Its own page, to which a login may be handed.
     pub page: Option<PageUrl>,
     /// How the exchange gets in.
     pub access: Access,
-}
-
-/// An instance as it is listed: without what opens it.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Listed {
-    /// Its name.
-    pub id: String,
-    /// Where it is.
-    pub url: String,
-    /// Whether it may be at a private address.
-    pub allow_private: bool,
-    /// The kind of access: `hook` or `superuser`.
-    pub access: String,
-    /// Who owns it.
-    pub owner: String,
-    /// Who else may enter.
-    pub members: BTreeSet<String>,
-    /// Its own page, to which a login may be handed.
-    pub page: Option<String>,
 }
 
 /// The registry.
@@ -202,39 +191,21 @@ impl Registry {
     /// The instance with this id, if there is one.
     pub async fn find(&self, id: &InstanceId) -> Result<Option<Instance>, RegistryError> {
         let wanted = id.clone();
-        let found = self.store.read(move |connection| select(connection, &wanted)).await?;
+        let found = self.store.read(move |connection| listed::select(connection, &wanted)).await?;
         let Some((row, sealed)) = found else { return Ok(None) };
         let reach = if row.allow_private { Reach::Private } else { Reach::Public };
-        let subject = |text: &String| Subject::parse(text).map_err(|e| unreadable(&row.id, e));
+        let (members, roles) = entrants::parsed(&row.id, &row.members, &row.roles)?;
         let page = row.page.as_deref().map(|page| PageUrl::parse(page, reach)).transpose();
         Ok(Some(Instance {
             id: id.clone(),
             url: InstanceUrl::parse(&row.url, reach).map_err(|e| unreadable(&row.id, e))?,
-            owner: subject(&row.owner)?,
-            members: row.members.iter().map(subject).collect::<Result<_, _>>()?,
+            owner: Subject::parse(&row.owner).map_err(|e| unreadable(&row.id, e))?,
+            members,
+            roles,
             page: page.map_err(|e| unreadable(&row.id, e))?,
             access: self.seal.open(id, &row.access, &sealed).map_err(|e| unreadable(&row.id, e))?,
         }))
     }
-}
-
-/// Every instance in `store`, by id.
-pub async fn list(store: &Store) -> Result<Vec<Listed>, RegistryError> {
-    store
-        .read(|connection| {
-            let ids = "SELECT id FROM instances ORDER BY id";
-            let ids: Vec<String> = connection.query_all(ids, &[], |row| row.get(0))?;
-            let rows = ids.iter().map(|id| Ok(select_row(connection, id)?.map(|(row, _)| row)));
-            rows.filter_map(Result::transpose).collect::<Result<_, StoreError>>()
-        })
-        .await
-        .map_err(RegistryError::Store)
-}
-
-/// How many instances there are in `store`.
-pub async fn count(store: &Store) -> Result<i64, StoreError> {
-    let count = "SELECT count(*) FROM instances";
-    store.read(move |connection| connection.query_row(count, &[], |row| row.get(0))).await
 }
 
 /// The proof of the seal that this database was first used with: `fresh` if that is now.
@@ -272,39 +243,11 @@ fn insert(
     if inserted == 0 {
         return Err(RegistryError::Exists(new.id));
     }
-    for member in &new.members {
-        let insert = "INSERT INTO members (instance_id, sub) VALUES (?1, ?2)";
-        connection.execute(insert, params![id, member.as_str()])?;
+    let members = new.members.into_iter().map(Entrant::Member);
+    for entrant in members.chain(new.roles.into_iter().map(Entrant::Role)) {
+        entrants::insert(connection, id, &entrant)?;
     }
     Ok(())
-}
-
-type Row = (Listed, Vec<u8>);
-
-fn select(connection: &Connection, id: &InstanceId) -> Result<Option<Row>, RegistryError> {
-    Ok(select_row(connection, id.as_str())?)
-}
-
-fn select_row(connection: &Connection, id: &str) -> Result<Option<Row>, StoreError> {
-    let select = "SELECT id, url, allow_private, owner, access, sealed_key, page
-                  FROM instances WHERE id = ?1";
-    let instance = connection.query_optional(select, params![id], |row| {
-        let listed = Listed {
-            id: row.get(0)?,
-            url: row.get(1)?,
-            allow_private: row.get(2)?,
-            owner: row.get(3)?,
-            access: row.get(4)?,
-            members: BTreeSet::new(),
-            page: row.get(6)?,
-        };
-        Ok((listed, row.get(5)?))
-    })?;
-    let Some((mut listed, sealed)) = instance else { return Ok(None) };
-    let members = "SELECT sub FROM members WHERE instance_id = ?1";
-    let members: Vec<String> = connection.query_all(members, params![id], |row| row.get(0))?;
-    listed.members.extend(members);
-    Ok(Some((listed, sealed)))
 }
 
 /// Whether a change of the row of `id` found one.

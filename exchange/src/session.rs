@@ -55,7 +55,7 @@ impl<C: Connector> Desk<C> {
     ) -> Result<Response<Full<Bytes>>, Refusal> {
         let (Visitor { person, request_id }, _) = self.visitor(request, trace).await?;
         let deadline = Instant::now() + self.entrance.patience;
-        let instance = self.entrance.admit(id, &person.subject).await?;
+        let instance = self.entrance.admit(id, &person).await?;
         let entry = self.entrance.enter(&instance, &person, &request_id, deadline).await?;
         trace.origin = entry.origin;
         reply::json(&entry.session)

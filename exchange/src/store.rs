@@ -23,7 +23,7 @@ pub(crate) use value::params;
 pub use value::{FromValue, Row, ToValue, Value};
 
 /// The version that the schema's steps lead to.
-pub(crate) const NEWEST: u32 = 8;
+pub(crate) const NEWEST: u32 = 9;
 
 /// The database failed. The text is for the log, never for a client.
 #[derive(Debug, thiserror::Error)]

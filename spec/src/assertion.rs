@@ -5,6 +5,8 @@
 //! an assertion from passing for an access token and the other way round (RFC 8725 section 3.11);
 //! `kid` is the key's thumbprint (RFC 7638, RFC 8037 appendix A.3).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 /// `typ` of the JOSE header.
@@ -18,6 +20,9 @@ pub const EXCHANGE_AUDIENCE: &str = "kombi-exchange";
 
 /// How long an assertion lives, in seconds.
 pub const LIFETIME_S: u64 = 30;
+
+/// Roles, each with the organisations that granted it.
+pub type GrantedBy = BTreeMap<String, BTreeSet<String>>;
 
 /// The claims of an assertion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +51,9 @@ pub struct Assertion {
     /// The roles granted in the token.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
+    /// Which organisations granted which of these; an issuer other than Zitadel does not tell.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub granted_by: GrantedBy,
     /// The user's e-mail address, if the token carries it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,

@@ -14,6 +14,7 @@ use crate::{
     address::Reach,
     audit::{Act, Action},
     connector::Connector,
+    entrant::{Entrant, EntryRole},
     instance::{InstanceId, InstanceUrl, PageUrl, Subject},
     refusal::Refusal,
     registration::{self, RegistrationError},
@@ -32,6 +33,9 @@ struct Addition {
     owner: String,
     #[serde(default)]
     members: Vec<String>,
+    /// Whoever has one of these may enter, too.
+    #[serde(default)]
+    roles: Vec<String>,
     /// Its own page, to which a login may be handed.
     page: Option<String>,
     /// Through the hook without one.
@@ -44,6 +48,15 @@ struct Addition {
 #[serde(deny_unknown_fields)]
 struct Replacement {
     superuser: Option<Superuser>,
+    reason: String,
+}
+
+/// Somebody may enter from now on, or no more.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    member: Option<String>,
+    role: Option<String>,
     reason: String,
 }
 
@@ -79,11 +92,13 @@ impl<C: Connector> Admin<C> {
         let act = act.because(reason(addition.reason)?);
         let page = addition.page.map(|page| PageUrl::parse(&page, Reach::Public));
         let members = addition.members.iter().map(|member| Subject::parse(member));
+        let roles = addition.roles.iter().map(|role| EntryRole::parse(role));
         let new = NewInstance {
             id: InstanceId::parse(&addition.id).map_err(unfit("id"))?,
             url: InstanceUrl::parse(&addition.url, Reach::Public).map_err(unfit("url"))?,
             owner: Subject::parse(&addition.owner).map_err(unfit("owner"))?,
             members: members.collect::<Result<BTreeSet<_>, _>>().map_err(unfit("members"))?,
+            roles: roles.collect::<Result<BTreeSet<_>, _>>().map_err(unfit("roles"))?,
             page: page.transpose().map_err(unfit("page"))?,
             access: access(addition.superuser)?,
         };
@@ -118,6 +133,17 @@ impl<C: Connector> Admin<C> {
                 registration::replace_access(registry, connector, id, &access, &act).await?;
                 opened(id, &access)
             }
+            Deed::Admit => {
+                let (entrant, act) = entrant(parse(body)?, act)?;
+                let changed = registry.admit(id, entrant, &act, UnixTime::now()).await?;
+                reply::json(&serde_json::json!({"id": id.as_str(), "changed": changed}))
+            }
+            Deed::Dismiss => {
+                let (entrant, act) = entrant(parse(body)?, act)?;
+                let changed = registry.dismiss(id, entrant, &act, UnixTime::now()).await?;
+                self.news.tell();
+                reply::json(&serde_json::json!({"id": id.as_str(), "changed": changed}))
+            }
             Deed::Remove => {
                 let why: Why = parse(body)?;
                 let act = act.because(reason(why.reason)?);
@@ -136,6 +162,19 @@ impl<C: Connector> Admin<C> {
 struct Entered<'a, C> {
     registry: &'a registry::Registry,
     connector: &'a C,
+}
+
+/// Who is meant, and `act` with its reason.
+fn entrant(entry: Entry, act: Act) -> Result<(Entrant, Act), Refusal> {
+    let act = act.because(reason(entry.reason)?);
+    let entrant = match (entry.member, entry.role) {
+        (Some(member), None) => Entrant::Member(Subject::parse(&member).map_err(unfit("member"))?),
+        (None, Some(role)) => Entrant::Role(EntryRole::parse(&role).map_err(unfit("role"))?),
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(Refusal::new(Code::BodyMalformed, "expected either member or role"));
+        }
+    };
+    Ok((entrant, act))
 }
 
 /// Access as this superuser, or else through the hook with a new key.

@@ -28,6 +28,10 @@ pub enum Deed {
     Check,
     /// Replace what opens it.
     RotateKey,
+    /// Let somebody in.
+    Admit,
+    /// Let somebody in no more.
+    Dismiss,
     /// Remove it from the registry.
     Remove,
 }
@@ -55,6 +59,8 @@ impl Place {
                 let deed = match *deed {
                     "check" => Deed::Check,
                     "rotate-key" => Deed::RotateKey,
+                    "admit" => Deed::Admit,
+                    "dismiss" => Deed::Dismiss,
                     "remove" => Deed::Remove,
                     _ => return None,
                 };
@@ -92,6 +98,8 @@ impl Place {
             Self::Instances => "admin_instances",
             Self::Instance(_, Deed::Check) => "admin_instance_check",
             Self::Instance(_, Deed::RotateKey) => "admin_instance_rotate_key",
+            Self::Instance(_, Deed::Admit) => "admin_instance_admit",
+            Self::Instance(_, Deed::Dismiss) => "admin_instance_dismiss",
             Self::Instance(_, Deed::Remove) => "admin_instance_remove",
             Self::Account(_, _, AccountDeed::Link) => "admin_link",
             Self::Account(_, _, AccountDeed::Unlink) => "admin_unlink",
@@ -108,6 +116,8 @@ impl Place {
             Self::Instances => Action::InstanceList,
             Self::Instance(_, Deed::Check) => Action::InstanceCheck,
             Self::Instance(_, Deed::RotateKey) => Action::InstanceRotateKey,
+            Self::Instance(_, Deed::Admit) => Action::InstanceAdmit,
+            Self::Instance(_, Deed::Dismiss) => Action::InstanceDismiss,
             Self::Instance(_, Deed::Remove) => Action::InstanceRemove,
             Self::Account(_, _, AccountDeed::Link) => Action::Link,
             Self::Account(_, _, AccountDeed::Unlink) => Action::Unlink,
@@ -161,6 +171,8 @@ mod tests {
         let (lab, ada) = (InstanceId::parse("lab").unwrap(), Subject::parse("27@a.b").unwrap());
         for (path, place) in [
             ("/admin/instances", Some(Place::Instances)),
+            ("/admin/instances/lab/admit", Some(Place::Instance(lab.clone(), Deed::Admit))),
+            ("/admin/instances/lab/dismiss", Some(Place::Instance(lab.clone(), Deed::Dismiss))),
             ("/admin/instances/lab/check", Some(Place::Instance(lab.clone(), Deed::Check))),
             (
                 "/admin/instances/lab/users/27@a.b/link",

@@ -71,6 +71,10 @@ pub enum Action {
     InstanceRotateKey,
     /// The page that a login may be handed to is changed.
     InstancePage,
+    /// Somebody is let into an instance from now on.
+    InstanceAdmit,
+    /// Somebody is let into an instance no more.
+    InstanceDismiss,
     /// An instance is removed from the registry.
     InstanceRemove,
     /// Feature flags are set.
@@ -103,6 +107,8 @@ impl Action {
             Self::InstanceCheck => "instance_check",
             Self::InstanceRotateKey => "instance_rotate_key",
             Self::InstancePage => "instance_page",
+            Self::InstanceAdmit => "instance_admit",
+            Self::InstanceDismiss => "instance_dismiss",
             Self::InstanceRemove => "instance_remove",
             Self::FlagsSet => "flags_set",
             Self::FlagsRead => "flags_read",

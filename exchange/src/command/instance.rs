@@ -1,5 +1,8 @@
-//! `kombi-exchange instance add`, `list`, `check`, `page`, `rotate-key` and `remove`. All work on the database,
-//! beside a running exchange or without one.
+//! `kombi-exchange instance …`: all of it works on the database, beside a running exchange or
+//! without one.
+
+mod check;
+mod entrants;
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -11,8 +14,9 @@ use crate::{
     audit::Act,
     command::Failure,
     config,
-    connector::{Doors, Finding, Prepared},
+    connector::{Doors, Prepared},
     data_dir::DataDir,
+    entrant::EntryRole,
     instance::{InstanceId, InstanceUrl, PageUrl, Subject, Unfit},
     outbound::{Outbound, system_lookup},
     registration,
@@ -21,6 +25,9 @@ use crate::{
     store::Store,
     time::UnixTime,
 };
+
+pub use check::CheckArgs;
+pub use entrants::EntrantArgs;
 
 /// What there is to do.
 #[derive(Debug, Subcommand)]
@@ -33,6 +40,10 @@ pub enum Command {
     RotateKey(RotateArgs),
     /// Say which page of an instance a login may be handed to
     Page(PageArgs),
+    /// Let somebody into an instance: a member, or everybody with a role of an organisation
+    Admit(EntrantArgs),
+    /// Let somebody into an instance no more, and end their sessions there
+    Dismiss(EntrantArgs),
     /// Remove an instance from the registry; the instance itself stays as it is
     Remove {
         /// The instance's id
@@ -62,6 +73,10 @@ pub struct AddArgs {
     /// Who else may enter; may be given more than once
     #[arg(long = "member", value_name = "SUB")]
     pub members: Vec<String>,
+    /// Everybody to whom this organisation has granted this role may enter, too; may be given more
+    /// than once
+    #[arg(long = "role", value_name = "ROLE@ORGANISATION")]
+    pub roles: Vec<String>,
     /// Its own page, to which a login may be handed
     #[arg(long, value_name = "URL")]
     pub page: Option<String>,
@@ -71,17 +86,6 @@ pub struct AddArgs {
     /// Enter as this superuser and not through the hook; the password is in the environment
     #[arg(long, value_name = "EMAIL")]
     pub superuser: Option<String>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Flags of `instance check`.
-#[derive(Debug, Args)]
-pub struct CheckArgs {
-    /// The instance's id
-    #[arg(long)]
-    pub id: String,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -116,9 +120,11 @@ pub struct RotateArgs {
 pub async fn run(command: &Command, data: &Path) -> Result<(), Failure> {
     match command {
         Command::Add(args) => add(args, data).await,
-        Command::Check(args) => check(args, data).await,
+        Command::Check(args) => check::check(args, data).await,
         Command::RotateKey(args) => rotate_key(args, data).await,
         Command::Page(args) => page(args, data).await,
+        Command::Admit(args) => entrants::admit(args, data).await,
+        Command::Dismiss(args) => entrants::dismiss(args, data).await,
         Command::Remove { id } => remove(id, data).await,
         Command::List { json } => list(*json, data).await,
     }
@@ -136,6 +142,7 @@ async fn add(args: &AddArgs, data: &Path) -> Result<(), Failure> {
     let wrong = |flag: &'static str| move |unfit: Unfit| Failure::Other(format!("{flag}: {unfit}"));
     let reach = if args.allow_private { Reach::Private } else { Reach::Public };
     let members = args.members.iter().map(|member| Subject::parse(member));
+    let roles = args.roles.iter().map(|role| EntryRole::parse(role));
     let page = args.page.as_deref().map(|page| PageUrl::parse(page, reach)).transpose();
     let access = access(args.superuser.as_deref())?;
     let new = NewInstance {
@@ -143,6 +150,7 @@ async fn add(args: &AddArgs, data: &Path) -> Result<(), Failure> {
         url: InstanceUrl::parse(&args.url, reach).map_err(wrong("--url"))?,
         owner: Subject::parse(&args.owner).map_err(wrong("--owner"))?,
         members: members.collect::<Result<BTreeSet<_>, _>>().map_err(wrong("--member"))?,
+        roles: roles.collect::<Result<BTreeSet<_>, _>>().map_err(wrong("--role"))?,
         page: page.map_err(wrong("--page"))?,
         access: access.clone(),
     };
@@ -193,27 +201,6 @@ async fn page(args: &PageArgs, data: &Path) -> Result<(), Failure> {
         None => println!("Logins are handed to no page of {id}."),
     }
     Ok(())
-}
-
-/// Looks whether an instance can be entered; an error if not.
-async fn check(args: &CheckArgs, data: &Path) -> Result<(), Failure> {
-    let id = id(&args.id)?;
-    let findings = registration::check(&registry(data).await?, &doors()?, &id).await?;
-    if args.json {
-        println!("{}", serde_json::json!(findings));
-    }
-    for Finding { look, ok, found, mend } in &findings {
-        if !args.json && *ok {
-            println!("ok    {}", look.as_str());
-        } else if !args.json {
-            let (found, mend) = (found.as_deref().unwrap_or_default(), mend.unwrap_or_default());
-            println!("WRONG {}: {found}; {mend}", look.as_str());
-        }
-    }
-    if findings.iter().all(|finding| finding.ok) {
-        return Ok(());
-    }
-    Err(Failure::Other(format!("{id} cannot be entered")))
 }
 
 fn doors() -> Result<Doors, Failure> {
@@ -274,11 +261,12 @@ async fn list(json: bool, data: &Path) -> Result<(), Failure> {
         println!("{}", serde_json::json!(instances));
         return Ok(());
     }
-    for Listed { id, url, allow_private, access, owner, members, page } in instances {
+    for Listed { id, url, allow_private, access, owner, members, roles, page } in instances {
         let reach = if allow_private { " (may be private)" } else { "" };
         let members = members.into_iter().collect::<Vec<_>>().join(", ");
+        let roles = roles.into_iter().map(|role| format!("  role {role}")).collect::<String>();
         let page = page.map(|page| format!("  page {page}")).unwrap_or_default();
-        println!("{id}  {url}{reach}  by {access}  owner {owner}  members {members}{page}");
+        println!("{id}  {url}{reach}  by {access}  owner {owner}  members {members}{roles}{page}");
     }
     Ok(())
 }

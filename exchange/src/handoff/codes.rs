@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use kombi_spec::handoff::LIFETIME_S;
+use kombi_spec::{assertion::GrantedBy, handoff::LIFETIME_S};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
@@ -124,6 +124,8 @@ struct Profile {
     email: Option<String>,
     email_verified: bool,
     name: Option<String>,
+    #[serde(default)]
+    granted_by: GrantedBy,
 }
 
 /// Keeps `code`, which is good for `grant` from now on and was got by `act`.
@@ -137,8 +139,8 @@ pub async fn issue(
     let (hash, audit, now) = (code.hash(), audit.clone(), UnixTime::now());
     let issued = act.did(Action::CodeIssue).at(&grant.instance).on(grant.person.subject.as_str());
     let Grant { instance, person, redirect_uri, challenge } = grant;
-    let Person { subject, email, email_verified, name } = person;
-    let profile = Profile { email, email_verified, name };
+    let Person { subject, email, email_verified, name, granted_by } = person;
+    let profile = Profile { email, email_verified, name, granted_by };
     // A struct of strings always serialises.
     let profile = serde_json::to_string(&profile).unwrap_or_default();
     let expires_at = now.plus(Duration::from_secs(LIFETIME_S));
@@ -227,10 +229,11 @@ fn redeem_in(
     if redemption.verifier.challenge().0 != challenge {
         return Ok(Redeemed::Refused("with another verifier"));
     }
-    let Ok(Profile { email, email_verified, name }) = serde_json::from_str(&person) else {
+    let Ok(profile) = serde_json::from_str(&person) else {
         return Ok(Redeemed::Refused("not readable"));
     };
-    let person = Person { subject, email, email_verified, name };
+    let Profile { email, email_verified, name, granted_by } = profile;
+    let person = Person { subject, email, email_verified, name, granted_by };
     Ok(Redeemed::Granted(Grant { instance, person, redirect_uri, challenge: Challenge(challenge) }))
 }
 

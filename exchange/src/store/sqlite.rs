@@ -24,6 +24,7 @@ const MIGRATIONS: [&str; NEWEST as usize] = [
     include_str!("sqlite/0006_flags.sql"),
     include_str!("sqlite/0007_handoff.sql"),
     include_str!("sqlite/0008_two_databases.sql"),
+    include_str!("sqlite/0009_entry_roles.sql"),
 ];
 
 /// How long to wait for another process (`instance add`) that is writing.

@@ -84,7 +84,7 @@ async fn an_admin_keeps_the_registry_as_the_command_line_does() {
     let exchange = Exchange::start().await;
     let addition = json!({
         "id": "lab", "url": "https://lab.example/pb", "owner": "o1", "members": ["m1"],
-        "page": "https://lab.example/kombisphere/",
+        "roles": ["user@7"], "page": "https://lab.example/kombisphere/",
         "reason": "ordered in ticket 7",
     });
     let (status, added) = said(exchange.post("/admin/instances", addition.clone()).await).await;
@@ -98,7 +98,7 @@ async fn an_admin_keeps_the_registry_as_the_command_line_does() {
         said(list).await.1,
         json!([{
             "id": "lab", "url": "https://lab.example/pb", "allow_private": false, "owner": "o1",
-            "members": ["m1"], "page": "https://lab.example/kombisphere/", "access": "hook",
+            "members": ["m1"], "roles": ["user@7"], "page": "https://lab.example/kombisphere/", "access": "hook",
         }])
     );
     let why = json!({"reason": "the key was in a mail"});
@@ -124,6 +124,7 @@ async fn an_admin_cannot_open_the_operators_network_nor_leave_out_why() {
         ("id", json!("A")),
         ("owner", json!("")),
         ("members", json!([""])),
+        ("roles", json!(["user"])),
         ("reason", json!("")),
         ("reason", json!(null)),
         ("allow_private", json!(true)),

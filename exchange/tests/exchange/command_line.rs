@@ -67,7 +67,7 @@ fn instances_are_added_once_and_listed_without_their_keys() {
             command
         })
     };
-    let add = "add --id lab --url https://lab.example/pb --owner o1 --member m1 --member m2 --json";
+    let add = "add --id lab --url https://lab.example/pb --owner o1 --member m1 --member m2 --role user@7 --json";
     let (exit, added, _) = instance(add);
     assert_eq!(exit, Some(0));
     let added: Value = serde_json::from_str(&added).unwrap();
@@ -85,9 +85,23 @@ fn instances_are_added_once_and_listed_without_their_keys() {
         listed,
         serde_json::json!([{
             "id": "lab", "url": "https://lab.example/pb", "allow_private": false, "owner": "o1",
-            "members": ["m1", "m2"], "page": null, "access": "hook",
+            "members": ["m1", "m2"], "roles": ["user@7"], "page": null, "access": "hook",
         }])
     );
+    for (arguments, said) in [
+        ("admit --id lab --role a@b@8", "The role a@b@8 may enter lab.\n"),
+        ("admit --id lab --role a@b@8", "The role a@b@8 could enter lab already.\n"),
+        ("admit --id lab --member m3", "The member m3 may enter lab.\n"),
+        (
+            "dismiss --id lab --member m1",
+            "The member m1 may not enter lab; a running exchange ends their sessions there.\n",
+        ),
+        ("dismiss --id lab --role user@8", "The role user@8 could not enter lab.\n"),
+    ] {
+        assert_eq!(instance(arguments).1, said, "{arguments}");
+    }
+    let (_, listed, _) = instance("list");
+    assert!(listed.contains("members m2, m3  role a@b@8  role user@7"), "{listed}");
 
     let (exit, _, _) = instance("page --id lab --page https://lab.example/kombisphere/");
     let (_, listed, _) = instance("list --json");
@@ -114,6 +128,8 @@ fn instances_are_added_once_and_listed_without_their_keys() {
             "add --id A --url https://a.example --owner o",
             "--id: expected 1 to 63 of a-z, 0-9 and -",
         ),
+        ("admit --id lab --role user", "--role: expected ROLE@ORGANISATION"),
+        ("dismiss --id nowhere --member m", "no instance nowhere is registered"),
         ("add --id a --url ftp://a.example --owner o", "--url: expected an http or https URL"),
         ("add --id a --url http://10.0.0.1 --owner o", "(or --allow-private), found 10.0.0.1"),
         ("add --id a --url http://169.254.169.254 --owner o --allow-private", "found 169.254"),

@@ -9,6 +9,7 @@ use kombi_exchange::{
     audit::Act,
     config::{Config, Limits},
     data_dir::DataDir,
+    entrant::EntryRole,
     instance::{InstanceId, InstanceUrl, PageUrl, Subject},
     leases::store::Local,
     outbound::system_lookup,
@@ -67,6 +68,7 @@ impl Exchange {
             url: InstanceUrl::parse(url, reach).unwrap(),
             owner: Subject::parse("owner").unwrap(),
             members: ["member"].map(|sub| Subject::parse(sub).unwrap()).into(),
+            roles: [EntryRole::parse("keeper@7").unwrap()].into(),
             page: (reach == Reach::Private).then(|| PageUrl::parse(&page_of(id), reach).unwrap()),
             access: Access::Hook(key.clone()),
         };

@@ -8,7 +8,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use kombi_exchange::assertion::GateKey;
-use kombi_spec::assertion::{Assertion, EXCHANGE_AUDIENCE, ISSUER, LIFETIME_S, TYP};
+use kombi_spec::assertion::{Assertion, EXCHANGE_AUDIENCE, GrantedBy, ISSUER, LIFETIME_S, TYP};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::Serialize;
 
@@ -63,6 +63,7 @@ pub(crate) fn claims(sub: &str, instance: &str) -> Assertion {
         htp: Some(format!("/sso/instances/{instance}/session")),
         org: None,
         roles: vec!["user".to_owned()],
+        granted_by: GrantedBy::new(),
         email: Some(format!("{sub}@example.com")),
         email_verified: true,
         name: Some("Ada".to_owned()),

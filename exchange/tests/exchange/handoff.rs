@@ -49,7 +49,7 @@ async fn until_ended(instance: &FakeInstance, times: usize) {
 }
 
 impl Exchange {
-    async fn ask_for_code(&self, sub: &str, instance: &str, page: &str) -> Response {
+    pub(crate) async fn ask_for_code(&self, sub: &str, instance: &str, page: &str) -> Response {
         let path = format!("/sso/instances/{instance}/code");
         let mut claims = crate::gate::claims(sub, instance);
         claims.htp = Some(path.clone());
@@ -62,7 +62,7 @@ impl Exchange {
     }
 
     /// A code for `sub`, for the page of `instance`.
-    async fn code(&self, sub: &str, instance: &str) -> String {
+    pub(crate) async fn code(&self, sub: &str, instance: &str) -> String {
         let response = self.ask_for_code(sub, instance, &page_of(instance)).await;
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["cache-control"], "no-store");
@@ -87,7 +87,7 @@ impl Exchange {
     }
 
     /// Redeems `code` as the page of `instance` does.
-    async fn redeem(&self, code: &str, instance: &str) -> Response {
+    pub(crate) async fn redeem(&self, code: &str, instance: &str) -> Response {
         let page = page_of(instance);
         let origin = format!("https://{instance}.example");
         let fields = [("code", code), ("code_verifier", VERIFIER), ("redirect_uri", &page)];

@@ -16,6 +16,7 @@ mod audit;
 mod backup;
 mod command_line;
 mod durability;
+mod entrants;
 mod flags;
 mod handoff;
 mod hook;

@@ -44,6 +44,7 @@ impl Signer {
             htp: bound_to(&head.path()),
             org: identity.organisation.clone(),
             roles: identity.roles.names().map(str::to_owned).collect(),
+            granted_by: identity.roles.by_organisation(),
             email: identity.email.clone(),
             email_verified: identity.email_verified,
             name: identity.name.clone(),
@@ -58,9 +59,12 @@ impl Signer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::Fields;
+    use crate::{
+        request::Fields,
+        roles::{Grants, RoleSource},
+    };
     use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-    use kombi_spec::assertion::TYP;
+    use kombi_spec::assertion::{GrantedBy, TYP};
 
     /// The key pair of RFC 8037 appendix A.
     const SEED: &str = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
@@ -90,11 +94,15 @@ mod tests {
         let header = jsonwebtoken::decode_header(&jwt).unwrap();
         assert_eq!(header.kid.as_deref(), Some(THUMBPRINT));
         assert_eq!(header.typ.as_deref(), Some(TYP));
+        claims_of(&jwt)
+    }
+
+    fn claims_of(jwt: &str) -> Assertion {
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.validate_exp = false;
         validation.set_audience(&["kombi-exchange"]);
         let key = DecodingKey::from_ed_components(PUBLIC).unwrap();
-        jsonwebtoken::decode(&jwt, &key, &validation).unwrap().claims
+        jsonwebtoken::decode(jwt, &key, &validation).unwrap().claims
     }
 
     #[test]
@@ -106,6 +114,27 @@ mod tests {
         assert_eq!(claims.jti, "r1");
         assert_eq!(claims.sub, "27345");
         assert!(claims.email_verified);
+    }
+
+    #[test]
+    fn an_assertion_says_who_granted_which_role() {
+        let (prefix, suffix) = ("urn:zitadel:iam:org:project:", "roles");
+        let claims = serde_json::json!({
+            format!("{prefix}{suffix}"): {"user": {"1": "a.example", "2": "b.example"}, "x": {}},
+        });
+        let source = RoleSource::Zitadel { project: None };
+        let roles = Grants::read(claims.as_object().unwrap(), &source);
+        let signed = |roles: Grants| {
+            let signer = Signer::new(SEED, "kombi-exchange".to_owned(), true).unwrap();
+            let identity = Identity { roles, ..identity() };
+            let jwt = signer.sign(&identity, &head(), UnixTime::from_millis(1_999)).unwrap();
+            claims_of(&jwt)
+        };
+        let by: GrantedBy = [("user".to_owned(), ["1".to_owned(), "2".to_owned()].into())].into();
+        assert_eq!((signed(roles).granted_by), by);
+        // A plain list of roles does not tell.
+        let plain = signed(["user".to_owned()].into_iter().collect());
+        assert_eq!((plain.roles, plain.granted_by), (vec!["user".to_owned()], GrantedBy::new()));
     }
 
     #[test]

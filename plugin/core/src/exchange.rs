@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use kombi_spec::{
-    assertion::{Assertion, EXCHANGE_AUDIENCE, ISSUER, LIFETIME_S},
+    assertion::{Assertion, EXCHANGE_AUDIENCE, GrantedBy, ISSUER, LIFETIME_S},
     header,
     introspection::SUBJECT,
     usage::{settle::Settlement, trace},
@@ -105,6 +105,7 @@ fn claims(path: &str, id: &str, now: UnixTime) -> Assertion {
         htp: Some(path.to_owned()),
         org: None,
         roles: Vec::new(),
+        granted_by: GrantedBy::new(),
         email: None,
         email_verified: false,
         name: None,

@@ -59,6 +59,7 @@ fn key(claims: &Assertion) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kombi_spec::assertion::GrantedBy;
 
     fn claims(sub: &str) -> Assertion {
         Assertion {
@@ -72,6 +73,7 @@ mod tests {
             htp: None,
             org: None,
             roles: Vec::new(),
+            granted_by: GrantedBy::new(),
             email: None,
             email_verified: false,
             name: None,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kombi_spec::assertion::GrantedBy;
 use serde_json::{Map, Value};
 
 /// Zitadel's claim with the roles of the project that the client belongs to.
@@ -85,6 +86,13 @@ impl Grants {
     /// The roles' names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.roles.keys().map(String::as_str)
+    }
+
+    /// The roles whose organisations are known, with these.
+    #[must_use]
+    pub fn by_organisation(&self) -> GrantedBy {
+        let known = self.roles.iter().filter(|(_, organisations)| !organisations.is_empty());
+        known.map(|(role, organisations)| (role.clone(), organisations.clone())).collect()
     }
 
     /// Whether `role` is granted, by `organisation` if one is named.
