@@ -61,7 +61,6 @@ impl Exchange {
     /// Registers an instance of the person `owner`, beside the running exchange as the command
     /// line does.
     pub(crate) async fn register(&self, id: &str, url: &str, reach: Reach) -> HookKey {
-        let registry = self.registry().await;
         let key = HookKey::random().unwrap();
         let new = NewInstance {
             id: InstanceId::parse(id).unwrap(),
@@ -72,8 +71,14 @@ impl Exchange {
             page: (reach == Reach::Private).then(|| PageUrl::parse(&page_of(id), reach).unwrap()),
             access: Access::Hook(key.clone()),
         };
-        registry.add(new, &Act::at_the_command_line(), UnixTime::now()).await.unwrap();
+        self.add(new).await;
         key
+    }
+
+    /// Registers any instance, in the same way.
+    pub(crate) async fn add(&self, new: NewInstance) {
+        let act = Act::at_the_command_line();
+        self.registry().await.add(new, &act, UnixTime::now()).await.unwrap();
     }
 
     /// The registry, as the command line opens it.

@@ -18,8 +18,8 @@ use crate::{
 };
 
 /// RFC 7636 appendix B.
-const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub(crate) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 /// An instance that lets everybody in and ends everybody's sessions.
 async fn instance() -> FakeInstance {
@@ -72,7 +72,11 @@ impl Exchange {
         answer["code"].as_str().unwrap().to_owned()
     }
 
-    async fn redeem_with(&self, fields: &[(&str, &str)], origin: Option<&str>) -> Response {
+    pub(crate) async fn redeem_with(
+        &self,
+        fields: &[(&str, &str)],
+        origin: Option<&str>,
+    ) -> Response {
         let form =
             url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let url = format!("http://{}/sso/redeem", self.addresses.public);

@@ -16,7 +16,7 @@ use crate::{
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
 /// An issuer whose one key is that of `signer`. Its metadata and its key set are one document.
-async fn issuer(signer: &Gate) -> FakeIssuer {
+pub(crate) async fn issuer(signer: &Gate) -> FakeIssuer {
     let x = signer.public();
     let kid = GateKey::parse(&x).unwrap().id().to_owned();
     let document = move |url: &str| {
@@ -30,12 +30,12 @@ async fn issuer(signer: &Gate) -> FakeIssuer {
     FakeIssuer::start_with(document, |_| Script::Send(Vec::new())).await
 }
 
-async fn exchange(issuer: &FakeIssuer) -> Exchange {
+pub(crate) async fn exchange(issuer: &FakeIssuer) -> Exchange {
     let logout = LogoutIssuer::new(&issuer.url(), Reach::Private, ["portal"]).unwrap();
     Exchange::start_with(|config| config.logout = Some(logout)).await
 }
 
-fn token(issuer: &FakeIssuer, sub: &str, jti: &str) -> Value {
+pub(crate) fn token(issuer: &FakeIssuer, sub: &str, jti: &str) -> Value {
     let now = claims("", "").iat;
     json!({
         "iss": issuer.url(), "aud": "portal", "sub": sub, "jti": jti, "iat": now,
@@ -44,7 +44,7 @@ fn token(issuer: &FakeIssuer, sub: &str, jti: &str) -> Value {
 }
 
 impl Exchange {
-    async fn log_out(&self, token: &str) -> Response {
+    pub(crate) async fn log_out(&self, token: &str) -> Response {
         let url = format!("http://{}/backchannel-logout", self.addresses.public);
         let form = format!("logout_token={token}");
         let request = self.client.post(url).body(form);

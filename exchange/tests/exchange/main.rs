@@ -32,6 +32,7 @@ mod operations;
 mod reach;
 mod revocations;
 mod traces;
+mod trespass;
 mod usage;
 mod usage_process;
 mod usage_reports;
