@@ -4,6 +4,8 @@
 // A failure is what a test is for.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use std::time::{Duration, Instant};
+
 use kombi_spec::code::Code;
 use serde_json::{Value, json};
 use stack::{
@@ -86,6 +88,55 @@ async fn both_ways_in_link_unlink_and_sign_out() {
         assert!(!is_good(&stack, at, &record, token).await, "who is unlinked is signed out");
         let nobody = call(&stack, &admin, "POST", &path("unlink"), why.clone()).await;
         assert_eq!(nobody.json(), json!({"record": null, "changed": false}));
+    }
+}
+
+/// A token of somebody at an organisation, with these roles there.
+async fn somebody(stack: &Stack, sub: &str, roles: &[&str], organisation: &str) -> String {
+    let order = json!({
+        "sub": sub, "name": "Mary Somerville", "email": format!("{sub}@example.com"),
+        "email_verified": true, "roles": roles, "organisation": organisation,
+    });
+    stack.issuer.mint(order).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_organisations_role_opens_both_kinds_of_instance_as_long_as_an_admin_says_so() {
+    let stack = Stack::with(&[HOMELAB, BARE]).await.unwrap();
+    let admin = admin(&stack).await;
+    let [company, other] = ["200000000000000001", "200000000000000002"];
+    let keeper = somebody(&stack, "mary", &["user", "keeper"], company).await;
+    let entry = json!({"role": format!("keeper@{company}"), "reason": "they keep the machines"});
+    for (at, instance) in [HOMELAB, BARE].into_iter().enumerate() {
+        let path = |deed: &str| format!("/admin/instances/{}/{deed}", instance.id);
+        let refused = stack.log_in(&keeper, instance.id).await.unwrap();
+        assert_eq!(refused.code(), Some(Code::InstanceForbidden), "{}", instance.id);
+        let admitted = call(&stack, &admin, "POST", &path("admit"), entry.clone()).await;
+        assert_eq!(admitted.json(), json!({"changed": true, "id": instance.id}));
+        let entered = stack.log_in(&keeper, instance.id).await.unwrap();
+        assert_eq!(entered.status, 200, "{}", entered.summary());
+        let session = entered.json();
+        for (sub, roles, organisation) in [
+            ("jane", &["user"][..], company),
+            // Whoever runs an organisation names its roles as they like.
+            ("eve", &["user", "keeper", &format!("keeper@{company}")], other),
+        ] {
+            let stranger = somebody(&stack, sub, roles, organisation).await;
+            let refused = stack.log_in(&stranger, instance.id).await.unwrap();
+            assert_eq!(refused.code(), Some(Code::InstanceForbidden), "{sub} {}", instance.id);
+        }
+
+        let dismissed = call(&stack, &admin, "POST", &path("dismiss"), entry.clone()).await;
+        assert_eq!(dismissed.status, 200, "{}", dismissed.summary());
+        let refused = stack.log_in(&keeper, instance.id).await.unwrap();
+        assert_eq!(refused.code(), Some(Code::InstanceForbidden), "{}", instance.id);
+        let (id, token) = (&session["record"]["id"], &session["token"]);
+        let (id, token) = (id.as_str().unwrap(), token.as_str().unwrap());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while is_good(&stack, at, id, token).await {
+            assert!(Instant::now() < deadline, "who is dismissed is signed out");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }
 
