@@ -34,6 +34,9 @@ use crate::{
 /// Where the ids of assertions made here begin; the gateway's own are longer.
 static NEXT_ID: AtomicU64 = AtomicU64::new(0x1000_0000);
 
+/// Where its operators' listener says whether requests will be served.
+const READY: &str = "/readyz";
+
 /// A running exchange.
 pub struct Exchange {
     process: Process,
@@ -194,7 +197,8 @@ impl Installed {
         Command::new(&self.binary)
     }
 
-    async fn serve(&self, logs: &Path) -> Result<Process> {
+    /// Starts it, and waits until `GET path` of its operators' listener says that all is well.
+    async fn serve(&self, logs: &Path, path: &str) -> Result<Process> {
         let mut command = self.command();
         if let [program, arguments @ ..] = self.under.as_slice() {
             let mut watched = Command::new(program);
@@ -206,7 +210,7 @@ impl Installed {
         }
         command.arg("serve");
         let mut process = Process::spawn("exchange", command, logs)?;
-        process.wait_for(&format!("http://{}/readyz", self.ops_listen)).await?;
+        process.wait_for(&format!("http://{}{path}", self.ops_listen)).await?;
         Ok(process)
     }
 
@@ -246,7 +250,7 @@ impl Exchange {
     /// Starts the installed exchange.
     pub async fn start(installed: Installed, run: &RunDir) -> Result<Self> {
         let logs = run.path().to_owned();
-        let process = installed.serve(&logs).await?;
+        let process = installed.serve(&logs, READY).await?;
         Ok(Self { process, installed, logs })
     }
 
@@ -276,7 +280,7 @@ impl Exchange {
 
     /// Whether requests will be served, and why not.
     pub async fn readiness(&self) -> Result<Answer> {
-        Answer::to(answer::client()?.get(format!("{}/readyz", self.ops_url()))).await
+        Answer::to(answer::client()?.get(format!("{}{READY}", self.ops_url()))).await
     }
 
     /// Asks it to end; an error unless it does so within `time`.
@@ -286,7 +290,13 @@ impl Exchange {
 
     /// Starts it again, once it has ended.
     pub async fn start_again(&mut self) -> Result<()> {
-        self.process = self.installed.serve(&self.logs).await?;
+        self.process = self.installed.serve(&self.logs, READY).await?;
+        Ok(())
+    }
+
+    /// Starts it again, ready or not: something of it may be damaged.
+    pub async fn start_again_damaged(&mut self) -> Result<()> {
+        self.process = self.installed.serve(&self.logs, "/livez").await?;
         Ok(())
     }
 

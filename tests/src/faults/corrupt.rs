@@ -3,7 +3,7 @@
 
 use std::{fs, fs::File, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use kombi_spec::code::Code;
 
 use super::{
@@ -33,8 +33,10 @@ pub(super) async fn run(lab: &mut Lab<'_>) -> Result<String> {
         } else {
             flip(&database, at)?;
         }
-        if exchange.start_again().await.is_err() {
-            says_why(&exchange)?;
+        if let Err(error) = exchange.start_again_damaged().await {
+            says_why(&exchange).with_context(|| {
+                format!("byte {at} of {size} of the database, in the way {}: {error:#}", round % 3)
+            })?;
             refused += 1;
         } else if found_whole(&exchange).await? {
             let sent = u64::try_from(acknowledged.len())?;

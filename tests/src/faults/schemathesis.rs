@@ -77,10 +77,17 @@ pub(super) async fn run(lab: &mut Lab<'_>) -> Result<String> {
     // The gate is in this thread.
     let output = spawn_blocking(move || command.output()).await?.context("python3")?;
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(output.status.success(), "seed {seed}\n{printed}");
+    ensure!(output.status.success(), "seed {seed}\n{printed}\n{}", failures(&exchange)?);
     exchange.verify_audit()?;
     let summary = printed.lines().find(|line| line.contains(" generated"));
     Ok(format!("seed {seed}: {}", summary.unwrap_or("no failures").trim()))
+}
+
+/// What it logged of its failures.
+fn failures(exchange: &Exchange) -> Result<String> {
+    let log = exchange.log()?;
+    let failed = |line: &&str| line.contains("\"status\":5");
+    Ok(log.lines().filter(failed).collect::<Vec<_>>().join("\n"))
 }
 
 /// Passes a request on, with an assertion that it comes from somebody who may do everything, or from
