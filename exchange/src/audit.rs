@@ -64,6 +64,20 @@ impl Audit {
         Ok(Self::with(&key))
     }
 
+    /// The audit in the database of `connection`, whose key `new` opens from now on, and not `old`.
+    pub(crate) fn reseal(
+        connection: &Connection,
+        old: &Seal,
+        new: &Seal,
+    ) -> Result<Self, AuditError> {
+        let known = "SELECT sealed_key FROM audit_head";
+        let known: Option<Vec<u8>> = connection.query_optional(known, &[], |row| row.get(0))?;
+        let key = old.open_audit_key(&known.ok_or(StoreError::AuditBroken)?)?;
+        let sealed = new.close_audit_key(&key)?;
+        connection.execute("UPDATE audit_head SET sealed_key = ?1", params![sealed])?;
+        Ok(Self::with(&key))
+    }
+
     fn with(key: &[u8]) -> Self {
         Self { keys: Arc::new(Keys::new(key)), strangers: Arc::default() }
     }

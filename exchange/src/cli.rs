@@ -7,7 +7,9 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Parser, Subcommand};
 
 use crate::{
-    command::{Failure, audit, backup, doctor, instance, keygen, kong, ready, serve, usage},
+    command::{
+        Failure, audit, backup, doctor, instance, keygen, kong, ready, rotate_keys, serve, usage,
+    },
     config,
 };
 use environment::ENVIRONMENT;
@@ -50,6 +52,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         from: PathBuf,
     },
+    /// Seal everything in the database with another key; nobody must be serving
+    RotateKeys,
     /// Look whether everything is in place, and say what would mend what is not
     Doctor(Box<doctor::DoctorArgs>),
     /// Make new keys and print them: the gate's key pair, and a seal key
@@ -73,6 +77,7 @@ impl Cli {
             Command::Audit(command) => audit::run(&command, &data()?).await,
             Command::Backup { to } => backup::write(&to, &data()?),
             Command::Restore { from } => backup::restore(&from, &data()?).await,
+            Command::RotateKeys => rotate_keys::run(&data()?).await,
             // It says itself what it did not look at.
             Command::Doctor(args) => doctor::run(*args, given).await,
             Command::Keygen(args) => keygen::run(&args),

@@ -8,6 +8,7 @@ pub mod instance;
 pub mod keygen;
 pub mod kong;
 pub mod ready;
+pub mod rotate_keys;
 pub mod serve;
 mod terms;
 pub mod usage;

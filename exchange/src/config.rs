@@ -50,6 +50,8 @@ pub const DATA: &str = "KOMBI_EXCHANGE_DATA";
 pub const ASSERTION_KEYS: &str = "KOMBI_EXCHANGE_ASSERTION_KEYS";
 /// Seals instances' keys at rest.
 pub const SEAL_KEY: &str = "KOMBI_EXCHANGE_SEAL_KEY";
+/// What takes its place, for `rotate-keys`.
+pub const NEW_SEAL_KEY: &str = "KOMBI_EXCHANGE_NEW_SEAL_KEY";
 /// Where shared limits are kept, if not in this process.
 pub const SHARED_STORE: &str = "KOMBI_EXCHANGE_SHARED_STORE";
 /// The password of the superuser that an instance is registered with.
@@ -157,7 +159,7 @@ impl Config {
             ops_listen: ops_listen(&args.ops_listen)?,
             data,
             gate_keys: gate_keys(args.assertion_keys.as_deref())?,
-            seal: seal(env::var(SEAL_KEY))?,
+            seal: seal(SEAL_KEY, env::var(SEAL_KEY))?,
             clock_skew: Duration::from_secs(number(
                 CLOCK_SKEW_S,
                 &args.clock_skew_s,
@@ -203,7 +205,12 @@ pub fn ops_listen(text: &str) -> Result<SocketAddr, ConfigError> {
 
 /// The seal of the key in the environment.
 pub fn seal_from_environment() -> Result<Seal, ConfigError> {
-    seal(env::var(SEAL_KEY))
+    seal(SEAL_KEY, env::var(SEAL_KEY))
+}
+
+/// That seal, and the one that takes its place.
+pub fn seals_from_environment() -> Result<(Seal, Seal), ConfigError> {
+    Ok((seal_from_environment()?, seal(NEW_SEAL_KEY, env::var(NEW_SEAL_KEY))?))
 }
 
 /// Where traces are sent, if they are.
@@ -298,9 +305,9 @@ fn leases(value: Result<String, env::VarError>) -> Result<Arc<dyn Store>, Config
     }
 }
 
-fn seal(value: Result<String, env::VarError>) -> Result<Seal, ConfigError> {
+fn seal(variable: &'static str, value: Result<String, env::VarError>) -> Result<Seal, ConfigError> {
     let wrong = |found: &str| ConfigError {
-        variable: SEAL_KEY,
+        variable,
         expected: "32 bytes in base64url (`kombi-exchange keygen` makes some), from the environment",
         found: found.to_owned(),
     };
@@ -331,12 +338,12 @@ mod tests {
                 "44 characters that are not base64url",
             ),
         ] {
-            let error = seal(Ok(value.to_owned())).unwrap_err();
+            let error = seal(SEAL_KEY, Ok(value.to_owned())).unwrap_err();
             assert_eq!(error.found, found, "{value}");
             assert!(error.to_string().starts_with("KOMBI_EXCHANGE_SEAL_KEY: expected 32 bytes"));
         }
-        assert_eq!(seal(Err(env::VarError::NotPresent)).unwrap_err().found, "nothing");
-        assert!(seal(Ok("A".repeat(43))).is_ok());
+        assert_eq!(seal(SEAL_KEY, Err(env::VarError::NotPresent)).unwrap_err().found, "nothing");
+        assert!(seal(SEAL_KEY, Ok("A".repeat(43))).is_ok());
     }
 
     #[tokio::test]

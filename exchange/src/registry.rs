@@ -2,6 +2,7 @@
 
 mod entrants;
 mod listed;
+mod reseal;
 
 use std::collections::BTreeSet;
 
@@ -18,6 +19,7 @@ use crate::{
 };
 
 pub use listed::{Listed, count, list};
+pub use reseal::{Resealed, reseal};
 
 /// The registry cannot do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -36,12 +38,15 @@ pub enum RegistryError {
         /// What is wrong with it.
         problem: String,
     },
-    /// This is not the key that the directory's other keys were sealed with.
+    /// This is not the key that the secrets in the database are sealed with.
     #[error(
-        "KOMBI_EXCHANGE_SEAL_KEY: expected the key that this data directory was first used with, \
-         found another"
+        "KOMBI_EXCHANGE_SEAL_KEY: expected the key that the secrets in this data directory are \
+         sealed with, found another"
     )]
     OtherSeal,
+    /// The database is a new one.
+    #[error("expected the database of an exchange, found that nothing in it is sealed yet")]
+    NothingSealed,
     /// The audit cannot be kept, so nothing is changed.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -79,6 +84,8 @@ pub struct NewInstance {
 pub struct Registry {
     store: Store,
     seal: Seal,
+    /// Of that seal, as the database had it when this was opened.
+    proof: Vec<u8>,
     audit: Audit,
 }
 
@@ -91,7 +98,7 @@ impl Registry {
             return Err(RegistryError::OtherSeal);
         }
         let audit = Audit::open(&store, &seal).await?;
-        Ok(Self { store, seal, audit })
+        Ok(Self { store, seal, proof, audit })
     }
 
     /// The audit that every change is in.
@@ -110,8 +117,9 @@ impl Registry {
         let sealed = self.seal.close(&new.id, &new.access)?;
         let about = format!("{} by {}", new.url, new.access.kind());
         let record = act.did(Action::InstanceAdd).at(&new.id).on(new.owner.as_str()).with(about);
-        let audit = self.audit.clone();
+        let (audit, ours) = (self.audit.clone(), self.proof.clone());
         let add = move |connection: &Connection| {
+            must_be_sealed_as(connection, &ours)?;
             insert(connection, new, &sealed, now)?;
             Ok(audit.record(connection, &record, now)?)
         };
@@ -129,11 +137,12 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let sealed = self.seal.close(id, access)?;
         let record = act.did(Action::InstanceRotateKey).at(id).with(access.kind());
-        let audit = self.audit.clone();
+        let (audit, ours) = (self.audit.clone(), self.proof.clone());
         let (id, kind) = (id.clone(), access.kind());
         let update = "UPDATE instances SET access = ?2, sealed_key = ?3 WHERE id = ?1";
         self.store
             .write(move |connection| {
+                must_be_sealed_as(connection, &ours)?;
                 let rows = connection.execute(update, params![id.as_str(), kind, sealed])?;
                 changed(id.clone(), rows)?;
                 Ok(audit.record(connection, &record, now)?)
@@ -214,7 +223,17 @@ fn first_proof(connection: &Connection, fresh: Vec<u8>) -> Result<Vec<u8>, Store
         "INSERT INTO seal_proof (one, sealed) VALUES (1, ?1) ON CONFLICT DO NOTHING",
         params![fresh],
     )?;
-    connection.query_row("SELECT sealed FROM seal_proof", &[], |row| row.get(0))
+    proof(connection)?.ok_or(StoreError::NoRow)
+}
+
+/// The proof of the seal that the database is sealed with, if there is one.
+fn proof(connection: &Connection) -> Result<Option<Vec<u8>>, StoreError> {
+    connection.query_optional("SELECT sealed FROM seal_proof", &[], |row| row.get(0))
+}
+
+/// What was sealed by whoever saw the proof `ours` still opens: nobody has rotated keys since.
+fn must_be_sealed_as(connection: &Connection, ours: &[u8]) -> Result<(), RegistryError> {
+    if proof(connection)?.as_deref() == Some(ours) { Ok(()) } else { Err(RegistryError::OtherSeal) }
 }
 
 fn insert(

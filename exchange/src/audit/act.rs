@@ -89,6 +89,8 @@ pub enum Action {
     UsageRead,
     /// A copy was put in the place of the database.
     Restored,
+    /// What is sealed was sealed with another key.
+    SealRotate,
 }
 
 impl Action {
@@ -116,6 +118,7 @@ impl Action {
             Self::FlagsMended => "flags_mended",
             Self::UsageRead => "usage_read",
             Self::Restored => "restored",
+            Self::SealRotate => "seal_rotate",
         }
     }
 }

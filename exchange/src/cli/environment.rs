@@ -6,6 +6,8 @@ Environment (a flag, where there is one, wins):
   KOMBI_EXCHANGE_DATA                 directory for the database; made if it is not there [--data]
   KOMBI_EXCHANGE_SEAL_KEY             secret, 32 bytes in base64url: seals the keys of instances in
                                       the database; environment only, so that `ps` does not show it
+  KOMBI_EXCHANGE_NEW_SEAL_KEY         secret, for `rotate-keys`: the key that takes the place of that
+                                      one; environment only
   KOMBI_EXCHANGE_SUPERUSER_PASSWORD   secret, for `instance add --superuser` and `instance rotate-key
                                       --superuser`: that superuser's password; environment only
   KOMBI_EXCHANGE_ASSERTION_KEYS       the gate's Ed25519 public key `x` in base64url; two, separated
@@ -62,8 +64,8 @@ Environment (a flag, where there is one, wins):
   SSL_CERT_FILE                       root certificates for https instances and the issuer, if not
                                       the machine's
 
-The seal key is needed by `serve`, by `instance` but for `list`, by `audit` and `restore`, the data directory by
-every command but `keygen`, `kong` and `ready`, the keys of the gate, plans and prices also by `usage replay`,
+The seal key is needed by `serve`, by `instance` but for `list`, by `audit`, `restore` and `rotate-keys`, the data
+directory by every command but `keygen`, `kong` and `ready`, the keys of the gate, plans and prices also by `usage replay`,
 everything else by `serve` alone. `kong render` reads the DECK_ variables that its file asks for. Exit codes: 0 done, 1 failed, 2 configured wrongly.";
 
 #[cfg(test)]
@@ -79,6 +81,7 @@ mod tests {
         for variable in [
             config::DATA,
             config::SEAL_KEY,
+            config::NEW_SEAL_KEY,
             config::SUPERUSER_PASSWORD,
             config::ASSERTION_KEYS,
             config::LISTEN,

@@ -31,6 +31,7 @@ mod logout;
 mod operations;
 mod reach;
 mod revocations;
+mod rotate_keys;
 mod traces;
 mod trespass;
 mod usage;
