@@ -4,6 +4,7 @@
 mod accounts;
 mod flags;
 mod instances;
+mod people;
 mod place;
 
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use crate::{
 };
 
 use place::reason;
-pub use place::{AccountDeed, Deed, Place};
+pub use place::{AccountDeed, Deed, PersonDeed, Place};
 
 /// The desk of admins.
 pub struct Admin<C> {
@@ -75,7 +76,7 @@ impl<C: Connector> Admin<C> {
             Place::Account(id, subject, AccountDeed::Unlink) => {
                 self.unlink(id, subject, &body, act).await
             }
-            Place::EndSessions(subject) => self.end_sessions(subject, &body, act).await,
+            Place::Person(subject, deed) => self.about_person(subject, *deed, &body, act).await,
         }
     }
 

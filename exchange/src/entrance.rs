@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::{
     audit::{Act, Action, Audit},
+    blocked::{self, BLOCKED},
     breaker::Breakers,
     connector::{Connector, ConnectorError, Entry, Person},
     errands::News,
@@ -22,6 +23,7 @@ use crate::{
     metrics::Metrics,
     refusal::Refusal,
     registry::Registry,
+    revocations,
     store::{Connection, Store, StoreError},
     time::UnixTime,
 };
@@ -42,6 +44,8 @@ pub struct Entrance<C> {
     pub connector: C,
     /// Tells that flags are to get into an instance.
     pub flags: News,
+    /// Tells that sessions are to end.
+    pub endings: News,
     /// How long an instance may take to answer.
     pub patience: Duration,
     /// Counts what happens.
@@ -129,7 +133,8 @@ impl<C: Connector> Entrance<C> {
         self.breakers.heard(&instance.id, !silent, Instant::now());
     }
 
-    /// Writes down who was let in as whom, before they are told.
+    /// Writes down who was let in as whom, before they are told. Whoever was blocked meanwhile is
+    /// not told, and the session that the instance has opened is to end.
     async fn remember(
         &self,
         instance: &Instance,
@@ -142,6 +147,10 @@ impl<C: Connector> Entrance<C> {
         let act = Act::of_person(subject, request_id);
         let origin = entry.origin.map(Origin::as_str).unwrap_or_default();
         let remember = move |connection: &Connection| {
+            if blocked::is_blocked(connection, sub.as_str())? {
+                revocations::ask(connection, &id, &sub, BLOCKED, now)?;
+                return Ok(None);
+            }
             let change = links::remember(connection, &id, &sub, &record_id, now)?;
             let did = |action| act.did(action).at(&id).on(sub.as_str());
             if change != Change::Known {
@@ -149,9 +158,12 @@ impl<C: Connector> Entrance<C> {
             }
             audit.record(connection, &did(Action::Login).with(origin), now)?;
             let awaited = flags::someone_came(connection, &id, &sub, now)?;
-            Ok::<_, StoreError>((change, awaited))
+            Ok::<_, StoreError>(Some((change, awaited)))
         };
-        let (change, awaited) = self.store.write(remember).await?;
+        let Some((change, awaited)) = self.store.write(remember).await? else {
+            self.endings.tell();
+            return Err(blocked::refusal());
+        };
         if awaited {
             self.flags.tell();
         }

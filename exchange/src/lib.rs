@@ -13,6 +13,7 @@ pub mod admission;
 pub mod assertion;
 pub mod audit;
 pub mod backup;
+pub mod blocked;
 pub mod body;
 pub mod breaker;
 pub mod cli;

@@ -99,7 +99,7 @@ impl Logout {
         let keep_until = token.exp.plus(self.skew);
         let revoke = move |connection: &Connection| {
             // Ids of assertions have no slash in them.
-            if !spent::spend_in(connection, &format!("logout/{}", token.jti), keep_until)? {
+            if !spent::spend(connection, &format!("logout/{}", token.jti), keep_until)? {
                 return Ok(false);
             }
             let subject = &token.subject;

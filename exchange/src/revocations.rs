@@ -84,7 +84,8 @@ impl<C: Connector> Revocations<C> {
     /// Those in `store`, in instances behind `entrance`.
     #[must_use]
     pub fn new(store: Store, entrance: Arc<Entrance<C>>) -> Self {
-        Self { store, entrance, news: News::default() }
+        let news = entrance.endings.clone();
+        Self { store, entrance, news }
     }
 
     /// Where to tell that something was asked for.

@@ -143,6 +143,7 @@ impl Server {
             breakers: Breakers::default(),
             connector: Doors::new(outbound.clone()),
             flags: News::default(),
+            endings: News::default(),
             patience: config.instance_timeout,
             metrics: metrics.clone(),
         });

@@ -10,15 +10,9 @@ use crate::{
 /// How much longer than it could be valid a spent `jti` is kept, should the clock be set back.
 const MARGIN: Duration = Duration::from_secs(600);
 
-/// Spends `jti` durably; whether this was the first time. The assertion it belongs to cannot be
-/// valid after `valid_until`.
-pub async fn spend(store: &Store, jti: &str, valid_until: UnixTime) -> Result<bool, StoreError> {
-    let jti = jti.to_owned();
-    store.write(move |connection| spend_in(connection, &jti, valid_until)).await
-}
-
-/// Does the same as part of a transaction.
-pub fn spend_in(
+/// Spends `jti`, as part of a transaction; whether this was the first time. The assertion it belongs
+/// to cannot be valid after `valid_until`.
+pub fn spend(
     connection: &Connection,
     jti: &str,
     valid_until: UnixTime,
@@ -56,10 +50,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&directory.path().join("t.db")).unwrap();
         let until = UnixTime::from_secs(1000);
-        assert!(spend(&store, "a", until).await.unwrap());
-        assert!(!spend(&store, "a", until).await.unwrap());
+        let spend = || store.write(move |connection| spend(connection, "a", until));
+        assert!(spend().await.unwrap());
+        assert!(!spend().await.unwrap());
         assert_eq!(forget(&store, until.plus(MARGIN)).await.unwrap(), 0);
-        assert!(!spend(&store, "a", until).await.unwrap());
+        assert!(!spend().await.unwrap());
         let late = until.plus(MARGIN).plus(Duration::from_secs(1));
         assert_eq!(forget(&store, late).await.unwrap(), 1);
     }

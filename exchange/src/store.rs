@@ -3,7 +3,7 @@
 //!
 //! What [`Store::write`] has answered is on disk: it survives a crash of the process and of the
 //! machine. The tables' meaning is with those who use them: [`crate::registry`],
-//! [`crate::links`], [`crate::revocations`], [`crate::flags`], [`crate::handoff`], [`crate::spent`],
+//! [`crate::links`], [`crate::blocked`], [`crate::revocations`], [`crate::flags`], [`crate::handoff`], [`crate::spent`],
 //! [`crate::usage`], [`crate::audit`].
 
 mod connection;
@@ -23,7 +23,7 @@ pub(crate) use value::params;
 pub use value::{FromValue, Row, ToValue, Value};
 
 /// The version that the schema's steps lead to.
-pub(crate) const NEWEST: u32 = 9;
+pub(crate) const NEWEST: u32 = 10;
 
 /// The database failed. The text is for the log, never for a client.
 #[derive(Debug, thiserror::Error)]

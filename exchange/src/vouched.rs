@@ -7,11 +7,12 @@ use kombi_spec::{assertion::Assertion, code::Code, header};
 
 use crate::{
     assertion::{self, Verifier},
+    blocked,
     body::{self, BodyLimits, RequestBody},
     refusal::Refusal,
     route::Trace,
     spent,
-    store::Store,
+    store::{Connection, Store, StoreError},
     time::UnixTime,
 };
 
@@ -56,8 +57,8 @@ fn question(headers: &HeaderMap, bytes: usize) -> Result<Vec<u8>, Refusal> {
     })
 }
 
-/// Head and body of `request`, and who sent it. The assertion is spent: whatever happens from here
-/// on, it is not accepted again.
+/// Head and body of `request`, and who sent it, who must not be blocked. The assertion is spent:
+/// whatever happens from here on, it is not accepted again.
 pub(crate) async fn of_a_person(
     verifier: &Verifier,
     store: &Store,
@@ -66,11 +67,17 @@ pub(crate) async fn of_a_person(
     trace: &mut Trace,
 ) -> Result<(Parts, Bytes, Assertion), Refusal> {
     let (head, body, assertion) = vouched_for(verifier, request, limits, trace).await?;
-    let first = spent::spend(store, &assertion.jti, verifier.valid_until(&assertion)).await;
-    if !first? {
-        return Err(Refusal::new(Code::AssertionReplayed, "an assertion is accepted once"));
+    let (jti, subject) = (assertion.jti.clone(), assertion.sub.clone());
+    let valid_until = verifier.valid_until(&assertion);
+    let spend = move |connection: &Connection| {
+        let first = spent::spend(connection, &jti, valid_until)?;
+        Ok::<_, StoreError>((first, blocked::is_blocked(connection, &subject)?))
+    };
+    match store.write(spend).await? {
+        (false, _) => Err(Refusal::new(Code::AssertionReplayed, "an assertion is accepted once")),
+        (true, true) => Err(blocked::refusal()),
+        (true, false) => Ok((head, body, assertion)),
     }
-    Ok((head, body, assertion))
 }
 
 async fn vouched_for(

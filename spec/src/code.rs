@@ -160,6 +160,9 @@ codes! {
     /// The instance's own rules (`authRule`) keep this user out.
     AccountRefused = "account_refused", 403, "the instance does not let this account in",
         "Ask the instance's administrator.";
+    /// An admin has blocked the person, in every instance.
+    AccountBlocked = "account_blocked", 403, "the account is blocked",
+        "Ask an administrator.";
     /// The instance has no user with this id.
     AccountUnknown = "account_unknown", 404, "the instance has no such user",
         "Check the id of the user's record in the instance.";

@@ -1,14 +1,13 @@
-//! People in instances: who they are there, and the end of their sessions.
+//! People in instances: who they are there.
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{Response, StatusCode};
+use hyper::Response;
 use kombi_spec::{
     account::{Done, Order},
     code::Code,
 };
 use serde::Deserialize;
-use serde_json::json;
 
 use super::{Admin, instances::Why, parse, reason};
 use crate::{
@@ -18,8 +17,8 @@ use crate::{
     instance::{InstanceId, Subject},
     links,
     refusal::Refusal,
-    registration, reply, revocations,
-    store::{Connection, StoreError},
+    registration, reply,
+    store::Connection,
     time::UnixTime,
 };
 
@@ -82,31 +81,6 @@ impl<C: Connector> Admin<C> {
         };
         self.store.write(forget).await?;
         reply::json(&done)
-    }
-
-    /// Has the sessions of `subject` ended wherever there may be one. It is answered as soon as
-    /// this is on disk; the instances follow.
-    pub(super) async fn end_sessions(
-        &self,
-        subject: &Subject,
-        body: &[u8],
-        act: Act,
-    ) -> Result<Response<Full<Bytes>>, Refusal> {
-        let Why { reason: why } = parse(body)?;
-        let why = reason(why)?;
-        let act = act.because(&why);
-        let (audit, subject, now) = (self.entrance.audit.clone(), subject.clone(), UnixTime::now());
-        let end = move |connection: &Connection| {
-            let instances = revocations::ask_everywhere(connection, &subject, &why, now)?;
-            let did = act.did(Action::Revoke).on(subject.as_str()).with(instances.join(", "));
-            audit.record(connection, &did, now)?;
-            Ok::<_, StoreError>(instances)
-        };
-        let instances = self.store.write(end).await?;
-        self.news.tell();
-        let mut response = reply::json(&json!({"instances": instances}))?;
-        *response.status_mut() = StatusCode::ACCEPTED;
-        Ok(response)
     }
 
     async fn order(

@@ -17,8 +17,19 @@ pub enum Place {
     Instance(InstanceId, Deed),
     /// Something to be done about a person in an instance.
     Account(InstanceId, Subject, AccountDeed),
-    /// The end of a person's sessions in every instance.
-    EndSessions(Subject),
+    /// Something to be done about a person in every instance.
+    Person(Subject, PersonDeed),
+}
+
+/// What can be done about a person in every instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PersonDeed {
+    /// End their sessions.
+    EndSessions,
+    /// The same, and let them open none until they are unblocked.
+    Block,
+    /// Let them in again where they may enter.
+    Unblock,
 }
 
 /// What can be done about an instance.
@@ -75,7 +86,15 @@ impl Place {
                 };
                 Self::Account(id(one)?, subject(sub)?, deed)
             }
-            ["users", sub, "end-sessions"] => Self::EndSessions(subject(sub)?),
+            ["users", sub, deed] => {
+                let deed = match *deed {
+                    "end-sessions" => PersonDeed::EndSessions,
+                    "block" => PersonDeed::Block,
+                    "unblock" => PersonDeed::Unblock,
+                    _ => return None,
+                };
+                Self::Person(subject(sub)?, deed)
+            }
             _ => return None,
         })
     }
@@ -87,7 +106,7 @@ impl Place {
             Self::Instances => "GET, POST",
             Self::Account(_, _, AccountDeed::Link) => "PUT",
             Self::Account(_, _, AccountDeed::Flags) => "GET, PUT",
-            Self::Instance(..) | Self::Account(..) | Self::EndSessions(_) => "POST",
+            Self::Instance(..) | Self::Account(..) | Self::Person(..) => "POST",
         }
     }
 
@@ -104,7 +123,9 @@ impl Place {
             Self::Account(_, _, AccountDeed::Link) => "admin_link",
             Self::Account(_, _, AccountDeed::Unlink) => "admin_unlink",
             Self::Account(_, _, AccountDeed::Flags) => "admin_flags",
-            Self::EndSessions(_) => "admin_end_sessions",
+            Self::Person(_, PersonDeed::EndSessions) => "admin_end_sessions",
+            Self::Person(_, PersonDeed::Block) => "admin_block",
+            Self::Person(_, PersonDeed::Unblock) => "admin_unblock",
         }
     }
 
@@ -123,7 +144,9 @@ impl Place {
             Self::Account(_, _, AccountDeed::Unlink) => Action::Unlink,
             Self::Account(_, _, AccountDeed::Flags) if method == "PUT" => Action::FlagsSet,
             Self::Account(_, _, AccountDeed::Flags) => Action::FlagsRead,
-            Self::EndSessions(_) => Action::Revoke,
+            Self::Person(_, PersonDeed::EndSessions) => Action::Revoke,
+            Self::Person(_, PersonDeed::Block) => Action::Block,
+            Self::Person(_, PersonDeed::Unblock) => Action::Unblock,
         }
     }
 
@@ -132,7 +155,7 @@ impl Place {
     pub const fn instance(&self) -> Option<&InstanceId> {
         match self {
             Self::Instance(id, _) | Self::Account(id, _, _) => Some(id),
-            Self::Instances | Self::EndSessions(_) => None,
+            Self::Instances | Self::Person(..) => None,
         }
     }
 
@@ -140,7 +163,7 @@ impl Place {
     #[must_use]
     pub const fn subject(&self) -> Option<&Subject> {
         match self {
-            Self::Account(_, subject, _) | Self::EndSessions(subject) => Some(subject),
+            Self::Account(_, subject, _) | Self::Person(subject, _) => Some(subject),
             Self::Instances | Self::Instance(..) => None,
         }
     }
@@ -182,7 +205,13 @@ mod tests {
                 "/admin/instances/lab/users/27@a.b/flags",
                 Some(Place::Account(lab.clone(), ada.clone(), AccountDeed::Flags)),
             ),
-            ("/admin/users/27@a.b/end-sessions", Some(Place::EndSessions(ada))),
+            (
+                "/admin/users/27@a.b/end-sessions",
+                Some(Place::Person(ada.clone(), PersonDeed::EndSessions)),
+            ),
+            ("/admin/users/27@a.b/block", Some(Place::Person(ada.clone(), PersonDeed::Block))),
+            ("/admin/users/27@a.b/unblock", Some(Place::Person(ada, PersonDeed::Unblock))),
+            ("/admin/users/27@a.b/blocked", None),
             ("/admin", None),
             ("/admin/", None),
             ("/admin/instances/", None),

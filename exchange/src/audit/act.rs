@@ -57,6 +57,10 @@ pub enum Action {
     Unlink,
     /// The end of a person's sessions is asked for.
     Revoke,
+    /// A person may enter no instance from now on.
+    Block,
+    /// A person may enter again where somebody lets them in.
+    Unblock,
     /// Every session of a person in an instance is ended.
     SessionsEnded,
     /// A code that hands a login to an instance's page is given out.
@@ -102,6 +106,8 @@ impl Action {
             Self::Link => "link",
             Self::Unlink => "unlink",
             Self::Revoke => "revoke",
+            Self::Block => "block",
+            Self::Unblock => "unblock",
             Self::SessionsEnded => "sessions_ended",
             Self::CodeIssue => "code_issue",
             Self::InstanceAdd => "instance_add",
@@ -154,6 +160,12 @@ impl Act {
     #[must_use]
     pub fn because(self, reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), ..self }
+    }
+
+    /// Whether it is this person who acts.
+    #[must_use]
+    pub fn is_by(&self, subject: &Subject) -> bool {
+        self.actor.subject() == subject.as_str()
     }
 
     /// The request's id.

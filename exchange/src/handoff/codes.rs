@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::form::Redemption;
 use crate::{
     audit::{Act, Action, Audit},
+    blocked,
     connector::Person,
     instance::{InstanceId, Subject},
     random::{self, NoRandomness},
@@ -222,6 +223,9 @@ fn redeem_in(
     connection.execute(spend, params![hash])?;
     if expires_at <= now.as_sql() {
         return Ok(Redeemed::Refused("expired"));
+    }
+    if blocked::is_blocked(connection, subject.as_str())? {
+        return Ok(Redeemed::Refused("for somebody who is blocked"));
     }
     if redirect_uri != redemption.redirect_uri {
         return Ok(Redeemed::Refused("for another page"));

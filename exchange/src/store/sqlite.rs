@@ -25,6 +25,7 @@ const MIGRATIONS: [&str; NEWEST as usize] = [
     include_str!("sqlite/0007_handoff.sql"),
     include_str!("sqlite/0008_two_databases.sql"),
     include_str!("sqlite/0009_entry_roles.sql"),
+    include_str!("sqlite/0010_blocked.sql"),
 ];
 
 /// How long to wait for another process (`instance add`) that is writing.

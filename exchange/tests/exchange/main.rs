@@ -14,6 +14,7 @@ mod admin;
 mod assertions;
 mod audit;
 mod backup;
+mod blocked;
 mod command_line;
 mod durability;
 mod entrants;

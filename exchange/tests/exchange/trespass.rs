@@ -196,9 +196,17 @@ impl World {
                 self.nobody_is_left(*who).await;
             }
             Deed::Revoke(who) => {
-                let path = format!("/admin/users/{}/end-sessions", who.as_str());
-                assert_eq!(self.admin(Method::POST, &path, why).await.status(), 202);
+                assert_eq!(self.about(*who, "end-sessions").await.status(), 202);
                 self.nobody_is_left(*who).await;
+            }
+            Deed::Block(who) => {
+                let blocked = said(self.about(*who, "block").await).await;
+                assert_eq!(blocked["changed"], self.model.block(*who));
+                self.nobody_is_left(*who).await;
+            }
+            Deed::Unblock(who) => {
+                let free = said(self.about(*who, "unblock").await).await;
+                assert_eq!(free["changed"], self.model.unblock(*who));
             }
         }
         None

@@ -103,6 +103,11 @@ impl World {
         assert!(self.model.is_registered(lab) || answer.status() == 404, "{}", answer.status());
     }
 
+    pub(super) async fn about(&self, who: Who, deed: &str) -> Response {
+        let path = format!("/admin/users/{}/{deed}", who.as_str());
+        self.admin(Method::POST, &path, json!({"reason": "r"})).await
+    }
+
     pub(super) async fn order(&self, lab: Lab, deed: &str, body: Value) -> Response {
         let path = format!("/admin/instances/{}/{deed}", lab.as_str());
         self.admin(Method::POST, &path, body).await

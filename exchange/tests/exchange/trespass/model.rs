@@ -91,6 +91,8 @@ pub(super) enum Deed {
     SetFlags(Lab, Who),
     LogOut(Who),
     Revoke(Who),
+    Block(Who),
+    Unblock(Who),
 }
 
 /// What is done, one after the other: anything, and now and then somebody gets a code, and something
@@ -157,6 +159,8 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => (lab(), who()).prop_map(|(lab, who)| Deed::SetFlags(lab, who)),
         1 => who().prop_map(Deed::LogOut),
         1 => who().prop_map(Deed::Revoke),
+        1 => who().prop_map(Deed::Block),
+        2 => who().prop_map(Deed::Unblock),
     ]
 }
 
@@ -164,6 +168,7 @@ fn deed() -> impl Strategy<Value = Deed> {
 #[derive(Default)]
 pub(super) struct Model {
     labs: BTreeMap<Lab, (Who, BTreeSet<Entrant>)>,
+    blocked: BTreeSet<Who>,
     codes: Vec<Code>,
 }
 
@@ -207,11 +212,21 @@ impl Model {
     }
 
     pub(super) fn may(&self, visitor: &Visitor, lab: Lab) -> bool {
-        self.labs.get(&lab).is_some_and(|(owner, entrants)| {
+        let lets_in = |(owner, entrants): &(Who, BTreeSet<Entrant>)| {
             *owner == visitor.who
                 || entrants.contains(&Entrant::Member(visitor.who))
                 || visitor.roles.iter().any(|role| entrants.contains(&Entrant::Role(*role)))
-        })
+        };
+        !self.blocked.contains(&visitor.who) && self.labs.get(&lab).is_some_and(lets_in)
+    }
+
+    /// Whether that is new.
+    pub(super) fn block(&mut self, who: Who) -> bool {
+        self.blocked.insert(who)
+    }
+
+    pub(super) fn unblock(&mut self, who: Who) -> bool {
+        self.blocked.remove(&who)
     }
 
     pub(super) fn give_code(&mut self, visitor: Visitor, lab: Lab) {
