@@ -58,14 +58,20 @@ impl Artifacts {
         Ok(Self { filters: filters(&folder, &[FILTER, NOTHING])?, ..artifacts })
     }
 
+    /// The same, with instances of the oldest PocketBase that is supported.
+    pub fn with_oldest_pocketbase(self) -> Result<Self> {
+        let _lock = lock()?;
+        Ok(Self { kombistack: go("kombistack", "oldest.mod")?, ..self })
+    }
+
     /// Builds what is not up to date. One build runs at a time, whoever asks.
     pub fn build(host: HostKind) -> Result<Self> {
         let _lock = lock()?;
         Ok(Self {
             filters: filters(&target().join("filters"), &[FILTER])?,
             exchange: rust("exchange", "kombi-exchange", &[])?.join("kombi-exchange"),
-            issuer: go("issuer")?,
-            kombistack: go("kombistack")?,
+            issuer: go("issuer", "go.mod")?,
+            kombistack: go("kombistack", "go.mod")?,
             envoy: (host == HostKind::Envoy).then(envoy).transpose()?,
         })
     }
@@ -74,7 +80,7 @@ impl Artifacts {
 /// Builds the gRPC client, which is a server as well.
 pub fn grpc() -> Result<PathBuf> {
     let _lock = lock()?;
-    go("grpc")
+    go("grpc", "go.mod")
 }
 
 /// Held, it keeps every other build waiting.
@@ -159,16 +165,20 @@ fn rust(what: &str, package: &str, args: &[&str]) -> Result<PathBuf> {
     Ok(folder.join(triple).join("release"))
 }
 
-/// Builds one of the Go parts: the folder `what` below `tests`.
-fn go(what: &str) -> Result<PathBuf> {
+/// Builds one of the Go parts: the folder `what` below `tests`, with what `module` there requires.
+fn go(what: &str, module: &str) -> Result<PathBuf> {
     if output(Command::new("go").arg("version")).is_err() {
         bail!("Go is missing: install Go 1.26 or newer from https://go.dev/dl");
     }
-    let binary = target().join("bin").join(what);
+    let name = match module {
+        "go.mod" => what.to_owned(),
+        other => format!("{what}-{}", other.trim_end_matches(".mod")),
+    };
+    let binary = target().join("bin").join(name);
     run(
         what,
         Command::new("go")
-            .args(["build", "-trimpath", "-o"])
+            .args(["build", "-trimpath", "-modfile", module, "-o"])
             .arg(&binary)
             .arg(".")
             .current_dir(source().join("tests").join(what)),

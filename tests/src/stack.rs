@@ -77,6 +77,8 @@ pub struct Options {
     pub issuer_tls: Option<Certificate>,
     /// The instances. Without any, the exchange is not started either.
     pub instances: &'static [Instance],
+    /// Whether they have the oldest `PocketBase` that is supported inside.
+    pub oldest_pocketbase: bool,
     /// Changes the routes of `kong/kong.yml`, for a test that needs others.
     pub amend: Option<fn(&mut Value)>,
     /// Whether AI models can be called, and who counts.
@@ -115,6 +117,10 @@ impl Stack {
     pub async fn start(options: Options) -> Result<Self> {
         let kind = HostKind::choose(options.host)?;
         let artifacts = Artifacts::build(kind)?;
+        let artifacts = match options.oldest_pocketbase {
+            false => artifacts,
+            true => artifacts.with_oldest_pocketbase()?,
+        };
         let run = Arc::new(RunDir::new()?);
         let started = Self::assemble(kind, &artifacts, options, Arc::clone(&run)).await;
         started.map_err(|error| anyhow!("{error:#}\n{}", run.logs()))

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use stack::{
     answer::Answer,
     kombistack::{SUPERUSER, SUPERUSER_PASSWORD},
-    stack::{HOMELAB, Instance, Stack, WayIn},
+    stack::{HOMELAB, Instance, Options, Stack, WayIn},
 };
 
 const BARE: Instance =
@@ -51,43 +51,59 @@ async fn is_good(stack: &Stack, at: usize, id: &str, token: &str) -> bool {
 
 #[tokio::test]
 async fn both_ways_in_link_unlink_and_sign_out() {
-    let stack = Stack::with(&[HOMELAB, BARE]).await.unwrap();
+    both_ways_in(&Stack::with(&[HOMELAB, BARE]).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn both_ways_in_work_with_the_oldest_pocketbase_that_is_supported() {
+    let instances = &[HOMELAB, BARE];
+    let options = Options { instances, oldest_pocketbase: true, ..Options::default() };
+    both_ways_in(&Stack::start(options).await.unwrap()).await;
+}
+
+async fn both_ways_in(stack: &Stack) {
     let (ada, subject) =
         (stack.issuer.token("ada").await.unwrap(), stack.issuer.subject("ada").await.unwrap());
-    let admin = admin(&stack).await;
+    let admin = admin(stack).await;
     let why = json!({"reason": "they showed the local account"});
     for (at, instance) in [HOMELAB, BARE].into_iter().enumerate() {
         let path = |deed: &str| format!("/admin/instances/{}/users/{subject}/{deed}", instance.id);
         // Not verified, so it is nobody's by its address alone.
-        let (record, _) = local_user(&stack, at, "ada@example.com").await;
+        let (record, _) = local_user(stack, at, "ada@example.com").await;
         let refused = stack.log_in(&ada, instance.id).await.unwrap();
         assert_eq!(refused.code(), Some(Code::AccountCollision), "{}", instance.id);
 
         let mut link = why.clone();
         link["record"] = json!(record);
-        let linked = call(&stack, &admin, "PUT", &path("link"), link.clone()).await;
+        let linked = call(stack, &admin, "PUT", &path("link"), link.clone()).await;
         assert_eq!(linked.json(), json!({"record": record, "changed": true}), "{}", instance.id);
-        let again = call(&stack, &admin, "PUT", &path("link"), link.clone()).await;
+        let again = call(stack, &admin, "PUT", &path("link"), link.clone()).await;
         assert_eq!(again.json()["changed"], false);
         let session = stack.log_in(&ada, instance.id).await.unwrap().json();
         assert_eq!(session["record"]["id"], record.as_str());
         let token = session["token"].as_str().unwrap();
-        assert!(is_good(&stack, at, &record, token).await);
+        assert!(is_good(stack, at, &record, token).await);
 
-        let (other, _) = local_user(&stack, at, "other@example.com").await;
+        let (other, _) = local_user(stack, at, "other@example.com").await;
         link["record"] = json!(other);
-        let taken = call(&stack, &admin, "PUT", &path("link"), link.clone()).await;
+        let taken = call(stack, &admin, "PUT", &path("link"), link.clone()).await;
         assert_eq!(taken.code(), Some(Code::AccountCollision), "{}", instance.id);
         link["record"] = json!("nowhere12345678");
         let unknown = path("link").replace(&subject, "4711");
-        let unknown = call(&stack, &admin, "PUT", &unknown, link.clone()).await;
+        let unknown = call(stack, &admin, "PUT", &unknown, link.clone()).await;
         assert_eq!(unknown.code(), Some(Code::AccountUnknown), "{}", instance.id);
 
-        let unlinked = call(&stack, &admin, "POST", &path("unlink"), why.clone()).await;
+        let unlinked = call(stack, &admin, "POST", &path("unlink"), why.clone()).await;
         assert_eq!(unlinked.json(), json!({"record": record, "changed": true}));
-        assert!(!is_good(&stack, at, &record, token).await, "who is unlinked is signed out");
-        let nobody = call(&stack, &admin, "POST", &path("unlink"), why.clone()).await;
+        assert!(!is_good(stack, at, &record, token).await, "who is unlinked is signed out");
+        let nobody = call(stack, &admin, "POST", &path("unlink"), why.clone()).await;
         assert_eq!(nobody.json(), json!({"record": null, "changed": false}));
+
+        let grace = stack.issuer.token("grace").await.unwrap();
+        let made = stack.log_in(&grace, instance.id).await.unwrap();
+        let found = stack.log_in(&grace, instance.id).await.unwrap();
+        assert_eq!(made.status, 200, "{}", made.summary());
+        assert_eq!(made.json()["record"]["id"], found.json()["record"]["id"]);
     }
 }
 

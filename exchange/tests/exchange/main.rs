@@ -29,6 +29,7 @@ mod leases;
 mod limits;
 mod logins;
 mod logout;
+mod old_pocketbase;
 mod operations;
 mod reach;
 mod revocations;

@@ -10,6 +10,10 @@ use crate::{access::Superuser, instance::InstanceUrl, traces};
 /// The largest answer that is read, in bytes; a collection's description is the longest.
 const MAX_ANSWER_BYTES: usize = 512 * 1024;
 
+/// Superusers had an API of their own before they became a collection.
+pub(super) const NO_SUPERUSERS: &str =
+    "it has no collection of superusers: expected PocketBase 0.36 or newer";
+
 /// The collection of the people of an instance.
 const USERS: &str = "/api/collections/users";
 
@@ -94,6 +98,7 @@ impl Api<'_> {
             StatusCode::UNAUTHORIZED => Err(misbehaved(
                 "it asks the superuser for a second factor; the exchange needs one without",
             )),
+            StatusCode::NOT_FOUND => Err(misbehaved(NO_SUPERUSERS)),
             status => Err(unexpected(status)),
         }
     }

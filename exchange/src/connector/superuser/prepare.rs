@@ -9,7 +9,7 @@ use super::{
         ConnectorError,
         check::{Look, Wrong},
     },
-    api::{Api, FEATURE_FLAGS, Pass, Trouble, ZITADEL_SUB, misbehaved},
+    api::{Api, FEATURE_FLAGS, NO_SUPERUSERS, Pass, Trouble, ZITADEL_SUB, misbehaved},
     no_guest,
 };
 use crate::access::Superuser;
@@ -71,6 +71,9 @@ pub(super) async fn prepare(
 const TOO_OLD: &str = "it cannot look users up by zitadel_sub and email:lower: expected PocketBase \
                        0.36 or newer";
 
+/// What mends that.
+const UPDATE: &str = "update the instance to PocketBase 0.36 or newer";
+
 /// Whether users can be looked up as every first login does; an older PocketBase does not know the
 /// modifier.
 async fn looks_up(api: Api<'_>, pass: &Pass) -> bool {
@@ -81,6 +84,9 @@ async fn looks_up(api: Api<'_>, pass: &Pass) -> bool {
 pub(super) async fn wrong(api: Api<'_>, superuser: &Superuser) -> Option<Wrong> {
     let pass = match api.sign_in(superuser).await {
         Ok(pass) => pass,
+        Err(ConnectorError::Misbehaved(found)) if found == NO_SUPERUSERS => {
+            return Some(Wrong::new(Look::Version, found, UPDATE));
+        }
         Err(error @ ConnectorError::Misbehaved(_)) => {
             let mend = "replace the superuser or its password: kombi-exchange instance rotate-key \
                         --superuser";
@@ -105,8 +111,7 @@ pub(super) async fn wrong(api: Api<'_>, superuser: &Superuser) -> Option<Wrong> 
             Ok(false) => {}
         },
     }
-    let update = "update the instance to PocketBase 0.36 or newer";
-    (!looks_up(api, &pass).await).then(|| Wrong::new(Look::Version, TOO_OLD, update))
+    (!looks_up(api, &pass).await).then(|| Wrong::new(Look::Version, TOO_OLD, UPDATE))
 }
 
 /// Adds what is missing to the description of the collection; whether anything was.
