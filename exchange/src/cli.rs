@@ -22,6 +22,10 @@ pub struct Cli {
     /// Directory for the database; made if it is not there
     #[arg(long, value_name = "DIR", global = true, env = config::DATA, hide_env_values = true)]
     data: Option<OsString>,
+    /// A PostgreSQL instead of the directory, for several exchanges: postgres://USER@HOST/DATABASE;
+    /// its password is in the environment
+    #[arg(long, value_name = "URL", global = true)]
+    database: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -68,18 +72,22 @@ enum Command {
 impl Cli {
     /// Does what the command line says.
     pub async fn run(self) -> Result<(), Failure> {
-        let Self { data: given, command } = self;
-        let data = || config::data(given.clone());
+        let Self { data, database: server, command } = self;
+        let database = || config::database(server.clone(), data.clone());
         match command {
-            Command::Serve(args) => serve::run(&args, data()?).await,
-            Command::Instance(command) => instance::run(&command, &data()?).await,
-            Command::Usage(command) => usage::run(&command, &data()?).await,
-            Command::Audit(command) => audit::run(&command, &data()?).await,
-            Command::Backup { to } => backup::write(&to, &data()?),
-            Command::Restore { from } => backup::restore(&from, &data()?).await,
-            Command::RotateKeys => rotate_keys::run(&data()?).await,
+            Command::Serve(args) => serve::run(&args, database()?).await,
+            Command::Instance(command) => instance::run(&command, &database()?).await,
+            Command::Usage(command) => usage::run(&command, &database()?).await,
+            Command::Audit(command) => audit::run(&command, &database()?).await,
+            Command::Backup { to } => backup::write(&to, &config::data_directory(database()?)?),
+            Command::Restore { from } => {
+                backup::restore(&from, &config::data_directory(database()?)?).await
+            }
+            Command::RotateKeys => rotate_keys::run(&database()?).await,
             // It says itself what it did not look at.
-            Command::Doctor(args) => doctor::run(*args, given).await,
+            Command::Doctor(args) => {
+                doctor::run(*args, config::known_database(server, data)?).await
+            }
             Command::Keygen(args) => keygen::run(&args),
             Command::Kong(command) => kong::run(&command),
             Command::Ready(args) => ready::run(&args).await,

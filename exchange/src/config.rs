@@ -1,13 +1,12 @@
 //! Configuration: read once from flags and environment, into types that cannot be wrong.
 
 mod backup;
+mod database;
 mod introspection;
 mod logout;
 mod usage;
 
-use std::{
-    env, ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration,
-};
+use std::{env, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tracing_subscriber::filter::Targets;
@@ -18,6 +17,7 @@ use crate::{
     backup::schedule::Schedule,
     body::BodyLimits,
     command::serve::ServeArgs,
+    database::Database,
     flags,
     introspection::{Issuer, Limits as IntrospectionLimits},
     leases::store::{Local, Shared, Store},
@@ -28,6 +28,7 @@ use crate::{
 };
 
 pub use backup::{DIR as BACKUP_DIR, EVERY_S as BACKUP_EVERY_S, KEEP as BACKUP_KEEP};
+pub use database::{DATABASE, DATABASE_PASSWORD, data_directory, database, known_database};
 pub use introspection::{
     ALLOW_PRIVATE as INTROSPECTION_ALLOW_PRIVATE, CLIENT_ID as INTROSPECTION_CLIENT_ID,
     CLIENT_SECRET as INTROSPECTION_CLIENT_SECRET, ENDPOINT as INTROSPECTION_ENDPOINT,
@@ -73,8 +74,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the operator connects to.
     pub ops_listen: SocketAddr,
-    /// The data directory.
-    pub data: PathBuf,
+    /// Where everything is kept.
+    pub database: Database,
     /// The gate's public keys: one, or two while they are rotated.
     pub gate_keys: Vec<GateKey>,
     /// Opens the keys of instances.
@@ -152,12 +153,13 @@ pub struct ConfigError {
 }
 
 impl Config {
-    /// The configuration in `args` and the environment, for the directory `data`.
-    pub fn new(args: &ServeArgs, data: PathBuf) -> Result<Self, ConfigError> {
+    /// The configuration in `args` and the environment, for `database`.
+    pub fn new(args: &ServeArgs, database: Database) -> Result<Self, ConfigError> {
         Ok(Self {
+            backup: backup::schedule(args, &database)?,
             listen: address(LISTEN, &args.listen)?,
             ops_listen: ops_listen(&args.ops_listen)?,
-            data,
+            database,
             gate_keys: gate_keys(args.assertion_keys.as_deref())?,
             seal: seal(SEAL_KEY, env::var(SEAL_KEY))?,
             clock_skew: Duration::from_secs(number(
@@ -176,7 +178,6 @@ impl Config {
             logout: logout::issuer(args)?,
             leases: leases(env::var(SHARED_STORE))?,
             usage: usage::settings(&args.terms, &args.usage_longest_call_s)?,
-            backup: backup::schedule(args)?,
             max_connections: number(
                 MAX_CONNECTIONS,
                 &args.max_connections,
@@ -187,15 +188,6 @@ impl Config {
             lookup: system_lookup,
         })
     }
-}
-
-/// The data directory.
-pub fn data(given: Option<OsString>) -> Result<PathBuf, ConfigError> {
-    given.filter(|path| !path.is_empty()).map(PathBuf::from).ok_or_else(|| ConfigError {
-        variable: DATA,
-        expected: "a directory (or --data)",
-        found: "nothing".to_owned(),
-    })
 }
 
 /// Where the operator connects to.

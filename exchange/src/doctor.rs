@@ -8,13 +8,14 @@ pub mod declaration;
 mod instances;
 mod issuer;
 mod kong;
+mod postgres;
 mod proxy;
 mod sample;
 mod settings;
 mod shared_store;
 mod token;
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use reqwest::Client;
 use serde::Serialize;
@@ -22,6 +23,7 @@ use url::Url;
 
 use crate::{
     address::Reach,
+    database::Database,
     outbound::{Outbound, OutboundError, system_lookup},
     seal::Seal,
 };
@@ -118,8 +120,8 @@ pub struct Places {
     pub kong_conf: Option<String>,
     /// The exchange's listener for the operator.
     pub exchange: Option<Url>,
-    /// The directory of the database.
-    pub data: Option<PathBuf>,
+    /// The database.
+    pub database: Option<Database>,
     /// Opens the keys of instances.
     pub seal: Option<Seal>,
     /// Where shared limits are kept; a secret.
@@ -157,12 +159,15 @@ pub async fn examine(places: Places) -> Result<Vec<Line>, OutboundError> {
         None => lines.push(Line::skipped("exchange", "name --exchange")),
         Some(url) => lines.push(ready(client, url).await),
     }
-    match &places.data {
-        None => lines.push(Line::skipped("database", "name --data")),
-        Some(data) => {
-            let (found, usable) = database::look(data).await;
+    match places.database {
+        None => lines.push(Line::skipped("database", "name --data, or --database")),
+        Some(at) => {
+            let (found, usable) = match &at {
+                Database::Directory(data) => database::look(data).await,
+                Database::Server(server) => postgres::look((**server).clone()).await,
+            };
             lines.extend(found);
-            lines.extend(instances::look(&outbound, data, places.seal, usable).await);
+            lines.extend(instances::look(&outbound, &at, places.seal, usable).await);
         }
     }
     lines.push(shared_store::look(places.shared_store.as_deref()).await);

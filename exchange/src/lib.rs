@@ -23,6 +23,7 @@ pub mod connector;
 mod csv;
 pub mod damage;
 pub mod data_dir;
+pub mod database;
 pub mod doctor;
 pub mod entrance;
 pub mod entrant;

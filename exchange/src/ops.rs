@@ -41,8 +41,8 @@ const HOLDS: Duration = Duration::from_secs(1);
 pub struct Ops {
     /// The database.
     pub store: Store,
-    /// Where it lies.
-    pub database: PathBuf,
+    /// The file it is in, if it is one.
+    pub file: Option<PathBuf>,
     /// The audit.
     pub audit: Audit,
     /// The ledger.
@@ -103,12 +103,13 @@ impl Ops {
         found
     }
 
-    /// How much room the database has, if the system tells.
+    /// How much room the database has, if it is on this machine and the system tells.
     fn room(&self) -> Option<Room> {
+        let file = self.file.as_deref()?;
         Some(Room {
-            free: data_dir::free(&self.database).ok()?,
-            database: data_dir::size(&self.database),
-            log: data_dir::size(&data_dir::beside(&self.database, data_dir::LOG)),
+            free: data_dir::free(file).ok()?,
+            database: data_dir::size(file),
+            log: data_dir::size(&data_dir::beside(file, data_dir::LOG)),
         })
     }
 

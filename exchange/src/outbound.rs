@@ -79,7 +79,7 @@ pub fn system_lookup(name: &str) -> io::Result<Vec<SocketAddr>> {
 
 /// The machine's own roots: homelabs have private certificate authorities, and an operator who
 /// trusts one adds it to the machine (or names a file in `SSL_CERT_FILE`).
-fn tls() -> Result<ClientConfig, OutboundError> {
+pub(crate) fn tls() -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
     let (added, _) =
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -44,6 +44,9 @@ pub enum RegistryError {
          sealed with, found another"
     )]
     OtherSeal,
+    /// Somebody works on the database who must not.
+    #[error("the database is in use by another `kombi-exchange serve`, or another command")]
+    InUse,
     /// The database is a new one.
     #[error("expected the database of an exchange, found that nothing in it is sealed yet")]
     NothingSealed,

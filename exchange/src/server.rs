@@ -24,6 +24,7 @@ use crate::{
     connector::Doors,
     damage::{self, Damage},
     data_dir::{Claim, DataDir, DataDirError},
+    database::Database,
     entrance::Entrance,
     errands::News,
     flags::Pushes,
@@ -94,7 +95,7 @@ pub struct Server {
     backup: Option<Schedule>,
     sweep: Duration,
     addresses: Addresses,
-    _claim: Claim,
+    _claim: Option<Claim>,
 }
 
 /// Where an exchange listens.
@@ -109,10 +110,17 @@ pub struct Addresses {
 impl Server {
     /// Opens everything that `config` names. From here on, connections are queued.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let data = DataDir::open(&config.data)?;
-        let claim = data.claim()?;
-        damage::look(&data.database())?;
-        let store = Store::open(&data.database())?;
+        // One exchange at a time may serve from a directory; of a PostgreSQL there may be several.
+        let (claim, file) = match &config.database {
+            Database::Directory(path) => {
+                let data = DataDir::open(path)?;
+                let claim = data.claim()?;
+                damage::look(&data.database())?;
+                (Some(claim), Some(data.database()))
+            }
+            Database::Server(_) => (None, None),
+        };
+        let store = config.database.open()?;
         let registry = Registry::open(store.clone(), config.seal).await?;
         let audit = registry.audit().clone();
         let outbound = Outbound::new(config.lookup)?;
@@ -193,7 +201,7 @@ impl Server {
             desks: Arc::new(desks),
             view: Ops {
                 store,
-                database: data.database(),
+                file,
                 audit,
                 usage: usage.clone(),
                 metrics,
@@ -245,11 +253,14 @@ impl Server {
             tokio::spawn(keep_sweeping(view.store.clone(), view.audit.clone(), usage, sweep));
         let revoker = tokio::spawn(async move { revocations.work().await });
         let pusher = tokio::spawn(async move { pushes.work().await });
-        let database = view.database.clone();
-        let (searched, admission) = (database.clone(), Arc::clone(&view.admission));
-        tokio::task::spawn_blocking(move || search(&searched, &admission));
+        if let Some(file) = view.file.clone() {
+            let admission = Arc::clone(&view.admission);
+            tokio::task::spawn_blocking(move || search(&file, &admission));
+        }
         let copier =
-            backup.map(|every| tokio::spawn(schedule::keep(database, every, view.metrics.clone())));
+            view.file.clone().zip(backup).map(|(file, every)| {
+                tokio::spawn(schedule::keep(file, every, view.metrics.clone()))
+            });
         let stopping = Arc::clone(&view.stopping);
         let (ops_stop, ops_stopped) = oneshot::channel::<()>();
         let ops = tokio::spawn(ops.serve(

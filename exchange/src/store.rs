@@ -1,5 +1,5 @@
-//! The database: SQLite in one file, one thread that writes and two that read.
-//! What they do is written once, on [`Connection`].
+//! The database: SQLite in one file, or PostgreSQL; one thread that writes and two that read. What
+//! they do is written once, on a [`Connection`].
 //!
 //! What [`Store::write`] has answered is on disk: it survives a crash of the process and of the
 //! machine. The tables' meaning is with those who use them: [`crate::registry`],
@@ -7,6 +7,7 @@
 //! [`crate::usage`], [`crate::audit`].
 
 mod connection;
+mod postgres;
 pub(crate) mod sqlite;
 mod thread;
 mod value;
@@ -18,6 +19,9 @@ use tokio::sync::oneshot;
 
 use crate::spent;
 pub use connection::Connection;
+use postgres::Purpose;
+pub(crate) use postgres::look as look_at_postgres;
+pub use postgres::{NotPostgres, PostgresServer};
 use thread::{Done, Jobs};
 pub(crate) use value::params;
 pub use value::{FromValue, Row, ToValue, Value};
@@ -31,6 +35,15 @@ pub enum StoreError {
     /// SQLite says why.
     #[error("database: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// PostgreSQL says why.
+    #[error("database: {}", postgres::told(.0))]
+    Postgres(#[from] tokio_postgres::Error),
+    /// PostgreSQL is not to be reached, or was lost.
+    #[error("database: PostgreSQL: {0}")]
+    NotConnected(String),
+    /// A statement within the answer to another one.
+    #[error("database: a statement while rows of another one are read")]
+    InARow,
     /// Nobody knows that the transaction was committed; the reason is in the log.
     #[error("database: the transaction is not known to be committed")]
     NotCommitted,
@@ -72,8 +85,9 @@ impl StoreError {
                     ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::ApiMisuse
                 )
             ),
-            // What is there is not what was written there.
-            Self::Unreadable { .. } | Self::NotCommitted => true,
+            Self::Postgres(error) => postgres::is_of_the_storage(error),
+            // What is there is not what was written there, or it is not to be reached.
+            Self::Unreadable { .. } | Self::NotCommitted | Self::NotConnected(_) => true,
             _ => false,
         }
     }
@@ -90,11 +104,25 @@ pub struct Store {
 impl Store {
     /// Opens the database at `path`, making or migrating it as needed.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let (writer, [reader, long_reader]) = sqlite::open(path)?;
+        let path = || path.to_owned();
+        let (writer, reader, long_reader) = (path(), path(), path());
         Ok(Self {
-            writer: thread::writer(writer),
-            reader: thread::reader(reader),
-            long_reader: thread::reader(long_reader),
+            writer: thread::writer(move || sqlite::writer(&writer))?,
+            reader: thread::reader(move || sqlite::reader(&reader))?,
+            long_reader: thread::reader(move || sqlite::reader(&long_reader))?,
+        })
+    }
+
+    /// Opens the database on `server`, making or migrating the tables as needed.
+    pub fn connect(server: &PostgresServer) -> Result<Self, StoreError> {
+        let connect = |purpose| {
+            let server = server.clone();
+            move || postgres::connect(server, purpose)
+        };
+        Ok(Self {
+            writer: thread::writer(connect(Purpose::Writing))?,
+            reader: thread::reader(connect(Purpose::Reading))?,
+            long_reader: thread::reader(connect(Purpose::ReadingLong))?,
         })
     }
 

@@ -137,7 +137,8 @@ pub(crate) fn has_target(target: &str) -> bool {
 }
 
 /// Cargo, in an environment that does not depend on who asks.
-pub(crate) fn cargo() -> Command {
+#[must_use]
+pub fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // What cargo tells this process about its own package would look like a change of the
     // environment to some build scripts, and cost a rebuild at every other start.

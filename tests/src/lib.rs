@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod nodes;
 pub mod port;
 pub mod portal;
+pub mod postgres;
 pub mod process;
 pub mod release;
 pub mod routes;

@@ -4,6 +4,11 @@
 pub(super) const ENVIRONMENT: &str = "\
 Environment (a flag, where there is one, wins):
   KOMBI_EXCHANGE_DATA                 directory for the database; made if it is not there [--data]
+  KOMBI_EXCHANGE_DATABASE             a PostgreSQL instead of that directory, for several exchanges, as
+                                      postgres://USER@HOST/DATABASE?sslmode=require; secret if there
+                                      is a password in it [--database, without one]
+  KOMBI_EXCHANGE_DATABASE_PASSWORD    secret, the password there, if it is not in the URL;
+                                      environment only
   KOMBI_EXCHANGE_SEAL_KEY             secret, 32 bytes in base64url: seals the keys of instances in
                                       the database; environment only, so that `ps` does not show it
   KOMBI_EXCHANGE_NEW_SEAL_KEY         secret, for `rotate-keys`: the key that takes the place of that
@@ -64,8 +69,8 @@ Environment (a flag, where there is one, wins):
   SSL_CERT_FILE                       root certificates for https instances and the issuer, if not
                                       the machine's
 
-The seal key is needed by `serve`, by `instance` but for `list`, by `audit`, `restore` and `rotate-keys`, the data
-directory by every command but `keygen`, `kong` and `ready`, the keys of the gate, plans and prices also by `usage replay`,
+The seal key is needed by `serve`, by `instance` but for `list`, by `audit`, `restore` and `rotate-keys`, the
+database by every command but `keygen`, `kong` and `ready`, the keys of the gate, plans and prices also by `usage replay`,
 everything else by `serve` alone. `kong render` reads the DECK_ variables that its file asks for. Exit codes: 0 done, 1 failed, 2 configured wrongly.";
 
 #[cfg(test)]
@@ -80,6 +85,8 @@ mod tests {
     fn help_explains_every_variable() {
         for variable in [
             config::DATA,
+            config::DATABASE,
+            config::DATABASE_PASSWORD,
             config::SEAL_KEY,
             config::NEW_SEAL_KEY,
             config::SUPERUSER_PASSWORD,

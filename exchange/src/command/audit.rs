@@ -1,6 +1,6 @@
 //! `kombi-exchange audit`. It works on the database, beside a running exchange or without one.
 
-use std::{io, path::Path};
+use std::io;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -8,7 +8,7 @@ use crate::{
     audit::{self, Anchor, Verdict, export},
     command::Failure,
     config,
-    data_dir::DataDir,
+    database::Database,
     registry::Registry,
     server::StartError,
     store::Store,
@@ -52,18 +52,18 @@ pub enum Form {
 }
 
 /// Does what `command` says.
-pub async fn run(command: &Command, data: &Path) -> Result<(), Failure> {
+pub async fn run(command: &Command, database: &Database) -> Result<(), Failure> {
     match command {
-        Command::Verify(args) => verify(args, data).await,
-        Command::Export(args) => export(args, data).await,
+        Command::Verify(args) => verify(args, database).await,
+        Command::Export(args) => export(args, database).await,
     }
 }
 
 /// Says whether the audit is what was written.
-async fn verify(args: &VerifyArgs, data: &Path) -> Result<(), Failure> {
+async fn verify(args: &VerifyArgs, database: &Database) -> Result<(), Failure> {
     let unfit = |error: audit::NotAnAnchor| Failure::Other(format!("--anchor: {error}"));
     let anchor = args.anchor.as_deref().map(str::parse::<Anchor>).transpose().map_err(unfit)?;
-    let (store, registry) = open(data).await?;
+    let (store, registry) = open(database).await?;
     let verdict = audit::verify(&store, registry.audit(), anchor).await;
     match verdict.map_err(StartError::from)? {
         Verdict::Whole(end) => {
@@ -77,21 +77,20 @@ async fn verify(args: &VerifyArgs, data: &Path) -> Result<(), Failure> {
 }
 
 /// Prints the audit, with pseudonyms for people.
-async fn export(args: &ExportArgs, data: &Path) -> Result<(), Failure> {
+async fn export(args: &ExportArgs, database: &Database) -> Result<(), Failure> {
     let form = match args.form {
         Form::Csv => export::Form::Csv,
         Form::Jsonl => export::Form::JsonLines,
     };
-    let (store, registry) = open(data).await?;
+    let (store, registry) = open(database).await?;
     let output = io::BufWriter::new(io::stdout());
     let exported = export::export(&store, registry.audit(), args.after, form, output).await;
     exported.map(drop).map_err(|error| Failure::Other(error.to_string()))
 }
 
-async fn open(data: &Path) -> Result<(Store, Registry), Failure> {
+async fn open(database: &Database) -> Result<(Store, Registry), Failure> {
     let seal = config::seal_from_environment()?;
-    let database = DataDir::open(data)?.database();
-    let store = Store::open(&database).map_err(StartError::from)?;
+    let store = database.open()?;
     let registry = Registry::open(store.clone(), seal).await?;
     Ok((store, registry))
 }

@@ -2,7 +2,6 @@
 
 use std::{
     env,
-    ffi::OsString,
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
@@ -15,6 +14,7 @@ use url::Url;
 use crate::{
     command::Failure,
     config,
+    database::Database,
     doctor::{self, Line, Outcome, Places, declaration::Declaration},
     server::StartError,
 };
@@ -59,11 +59,11 @@ pub struct DoctorArgs {
 }
 
 /// Looks at everything, and says what would mend what is wrong.
-pub async fn run(args: DoctorArgs, data: Option<OsString>) -> Result<(), Failure> {
+pub async fn run(args: DoctorArgs, database: Option<Database>) -> Result<(), Failure> {
     // The core would choose its own provider, which makes no signatures for instances.
     let _ = rust_crypto::DEFAULT_PROVIDER.install_default();
     let json = args.json;
-    let lines = doctor::examine(places(args, data)?).await.map_err(StartError::from)?;
+    let lines = doctor::examine(places(args, database)?).await.map_err(StartError::from)?;
     if json {
         println!("{}", serde_json::json!(lines));
     } else {
@@ -82,7 +82,7 @@ fn print(line: &Line) {
     println!("{:<5} {part}: {look}: {found}{mend}", outcome.as_str());
 }
 
-fn places(args: DoctorArgs, data: Option<OsString>) -> Result<Places, Failure> {
+fn places(args: DoctorArgs, database: Option<Database>) -> Result<Places, Failure> {
     let declaration = match (args.declaration, args.issuer, args.audience) {
         (Some(file), ..) => {
             let wrong = |problem| Failure::Other(format!("{}: {problem}", file.display()));
@@ -98,7 +98,7 @@ fn places(args: DoctorArgs, data: Option<OsString>) -> Result<Places, Failure> {
         kong_admin: args.kong_admin,
         kong_conf: args.kong_conf.as_deref().map(text).transpose()?,
         exchange: Some(args.exchange),
-        data: data.filter(|data| !data.is_empty()).map(PathBuf::from),
+        database,
         seal: match env::var_os(config::SEAL_KEY) {
             None => None,
             Some(_) => Some(config::seal_from_environment()?),

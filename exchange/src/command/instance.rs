@@ -4,7 +4,7 @@
 mod check;
 mod entrants;
 
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
 use clap::{Args, Subcommand};
 
@@ -15,7 +15,7 @@ use crate::{
     command::Failure,
     config,
     connector::{Doors, Prepared},
-    data_dir::DataDir,
+    database::Database,
     entrant::EntryRole,
     instance::{InstanceId, InstanceUrl, PageUrl, Subject, Unfit},
     outbound::{Outbound, system_lookup},
@@ -117,16 +117,16 @@ pub struct RotateArgs {
 }
 
 /// Does what `command` says.
-pub async fn run(command: &Command, data: &Path) -> Result<(), Failure> {
+pub async fn run(command: &Command, database: &Database) -> Result<(), Failure> {
     match command {
-        Command::Add(args) => add(args, data).await,
-        Command::Check(args) => check::check(args, data).await,
-        Command::RotateKey(args) => rotate_key(args, data).await,
-        Command::Page(args) => page(args, data).await,
-        Command::Admit(args) => entrants::admit(args, data).await,
-        Command::Dismiss(args) => entrants::dismiss(args, data).await,
-        Command::Remove { id } => remove(id, data).await,
-        Command::List { json } => list(*json, data).await,
+        Command::Add(args) => add(args, database).await,
+        Command::Check(args) => check::check(args, database).await,
+        Command::RotateKey(args) => rotate_key(args, database).await,
+        Command::Page(args) => page(args, database).await,
+        Command::Admit(args) => entrants::admit(args, database).await,
+        Command::Dismiss(args) => entrants::dismiss(args, database).await,
+        Command::Remove { id } => remove(id, database).await,
+        Command::List { json } => list(*json, database).await,
     }
 }
 
@@ -137,7 +137,7 @@ const ID: &str = "KOMBISPHERE_INSTANCE_ID";
 const KEY: &str = "KOMBISPHERE_SSO_KEY";
 
 /// Registers an instance.
-async fn add(args: &AddArgs, data: &Path) -> Result<(), Failure> {
+async fn add(args: &AddArgs, database: &Database) -> Result<(), Failure> {
     let id = id(&args.id)?;
     let wrong = |flag: &'static str| move |unfit: Unfit| Failure::Other(format!("{flag}: {unfit}"));
     let reach = if args.allow_private { Reach::Private } else { Reach::Public };
@@ -155,7 +155,7 @@ async fn add(args: &AddArgs, data: &Path) -> Result<(), Failure> {
         access: access.clone(),
     };
     let url = new.url.to_string();
-    let (registry, act) = (registry(data).await?, Act::at_the_command_line());
+    let (registry, act) = (registry(database).await?, Act::at_the_command_line());
     tell(registration::add(&registry, &doors()?, new, &act).await?);
     if args.json {
         println!("{}", shown(&id, &access, Some(&url)));
@@ -177,10 +177,10 @@ fn tell(prepared: Option<Prepared>) {
 }
 
 /// Replaces what opens an instance.
-async fn rotate_key(args: &RotateArgs, data: &Path) -> Result<(), Failure> {
+async fn rotate_key(args: &RotateArgs, database: &Database) -> Result<(), Failure> {
     let id = id(&args.id)?;
     let access = access(args.superuser.as_deref())?;
-    let (registry, act) = (registry(data).await?, Act::at_the_command_line());
+    let (registry, act) = (registry(database).await?, Act::at_the_command_line());
     tell(registration::replace_access(&registry, &doors()?, &id, &access, &act).await?);
     if args.json {
         println!("{}", shown(&id, &access, None));
@@ -192,10 +192,10 @@ async fn rotate_key(args: &RotateArgs, data: &Path) -> Result<(), Failure> {
 }
 
 /// Says which page of an instance a login may be handed to.
-async fn page(args: &PageArgs, data: &Path) -> Result<(), Failure> {
+async fn page(args: &PageArgs, database: &Database) -> Result<(), Failure> {
     let id = id(&args.id)?;
     let act = Act::at_the_command_line();
-    registry(data).await?.set_page(&id, args.page.clone(), &act, UnixTime::now()).await?;
+    registry(database).await?.set_page(&id, args.page.clone(), &act, UnixTime::now()).await?;
     match &args.page {
         Some(page) => println!("Logins may be handed to {page} of {id}."),
         None => println!("Logins are handed to no page of {id}."),
@@ -208,10 +208,10 @@ fn doors() -> Result<Doors, Failure> {
 }
 
 /// Removes an instance from the registry.
-async fn remove(id_text: &str, data: &Path) -> Result<(), Failure> {
+async fn remove(id_text: &str, database: &Database) -> Result<(), Failure> {
     let id = id(id_text)?;
     let act = Act::at_the_command_line();
-    registry(data).await?.remove(&id, &act, UnixTime::now()).await?;
+    registry(database).await?.remove(&id, &act, UnixTime::now()).await?;
     println!("Removed {id}. The instance itself and its users are as they were.");
     Ok(())
 }
@@ -255,8 +255,8 @@ fn explain(id: &InstanceId, access: &Access) {
 }
 
 /// Lists the registered instances.
-async fn list(json: bool, data: &Path) -> Result<(), Failure> {
-    let instances = registry::list(&store(data)?).await?;
+async fn list(json: bool, database: &Database) -> Result<(), Failure> {
+    let instances = registry::list(&store(database)?).await?;
     if json {
         println!("{}", serde_json::json!(instances));
         return Ok(());
@@ -271,11 +271,10 @@ async fn list(json: bool, data: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn store(data: &Path) -> Result<Store, Failure> {
-    let database = DataDir::open(data)?.database();
-    Ok(Store::open(&database).map_err(StartError::from)?)
+fn store(database: &Database) -> Result<Store, Failure> {
+    Ok(database.open()?)
 }
 
-async fn registry(data: &Path) -> Result<Registry, Failure> {
-    Ok(Registry::open(store(data)?, config::seal_from_environment()?).await?)
+async fn registry(database: &Database) -> Result<Registry, Failure> {
+    Ok(Registry::open(store(database)?, config::seal_from_environment()?).await?)
 }

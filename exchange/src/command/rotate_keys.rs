@@ -1,25 +1,25 @@
 //! `kombi-exchange rotate-keys`.
 
-use std::path::Path;
-
 use crate::{
     audit::Act,
     command::Failure,
     config::{self, NEW_SEAL_KEY, SEAL_KEY},
     data_dir::DataDir,
+    database::Database,
     registry::{Resealed, reseal},
-    server::StartError,
-    store::Store,
     time::UnixTime,
 };
 
 /// Seals everything in the database with another key, while nobody serves: whoever did would go on
 /// with the one that it was started with.
-pub async fn run(data: &Path) -> Result<(), Failure> {
+pub async fn run(database: &Database) -> Result<(), Failure> {
     let seals = config::seals_from_environment()?;
-    let data = DataDir::open(data)?;
-    let _claim = data.claim()?;
-    let store = Store::open(&data.database()).map_err(StartError::from)?;
+    let _claim = match database {
+        Database::Directory(path) => Some(DataDir::open(path)?.claim()?),
+        // Where several may serve, their connections tell.
+        Database::Server(_) => None,
+    };
+    let store = database.open()?;
     match reseal(&store, seals, &Act::at_the_command_line(), UnixTime::now()).await? {
         Resealed::Anew(instances) => {
             println!(

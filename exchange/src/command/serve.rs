@@ -1,6 +1,6 @@
 //! `kombi-exchange serve`.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::ffi::OsString;
 
 use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -10,6 +10,7 @@ use crate::{
     address::Reach,
     command::{Failure, TermsArgs},
     config::{self, Config},
+    database::Database,
     log,
     outbound::Outbound,
     server::{Server, StartError},
@@ -94,9 +95,9 @@ pub struct ServeArgs {
 const BESIDES: u64 = 1024;
 
 /// Serves until the process is told to stop.
-pub async fn run(args: &ServeArgs, data: PathBuf) -> Result<(), Failure> {
+pub async fn run(args: &ServeArgs, database: Database) -> Result<(), Failure> {
     let filter = config::log_filter(&args.log)?;
-    let config = Config::new(args, data)?;
+    let config = Config::new(args, database)?;
     let traces = match config::collector()? {
         None => None,
         Some(_) => {

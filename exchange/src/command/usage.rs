@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -12,7 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::{
     command::{Failure, TermsArgs},
     config,
-    data_dir::DataDir,
+    database::Database,
     server::StartError,
     store::Store,
     time::UnixTime,
@@ -119,19 +119,19 @@ impl ReportArgs {
 }
 
 /// Does what `command` says.
-pub async fn run(command: &Command, data: &Path) -> Result<(), Failure> {
+pub async fn run(command: &Command, database: &Database) -> Result<(), Failure> {
     match command {
-        Command::Replay(args) => replay(args, data).await,
-        Command::Report(args) => report(args, data).await,
-        Command::Outbox(args) => outbox(args, data).await,
+        Command::Replay(args) => replay(args, database).await,
+        Command::Report(args) => report(args, database).await,
+        Command::Outbox(args) => outbox(args, database).await,
     }
 }
 
 /// Settles what a gateway's log has and the ledger has not.
-async fn replay(args: &ReplayArgs, data: &Path) -> Result<(), Failure> {
+async fn replay(args: &ReplayArgs, database: &Database) -> Result<(), Failure> {
     let keys = config::gate_keys(args.assertion_keys.as_deref())?;
     let settings = config::ledger(&args.terms)?;
-    let store = store(data)?;
+    let store = store(database)?;
     let log: Box<dyn BufRead> = if args.log.as_os_str() == "-" {
         Box::new(io::stdin().lock())
     } else {
@@ -155,11 +155,11 @@ async fn replay(args: &ReplayArgs, data: &Path) -> Result<(), Failure> {
 }
 
 /// Prints what was used.
-async fn report(args: &ReportArgs, data: &Path) -> Result<(), Failure> {
+async fn report(args: &ReportArgs, database: &Database) -> Result<(), Failure> {
     let question = Question::new(UnixTime::now())
         .with(args.pairs())
         .map_err(|unclear| Failure::Other(format!("--{unclear}")))?;
-    let answer = store(data)?.read_long(move |connection| question.answer(connection)).await;
+    let answer = store(database)?.read_long(move |connection| question.answer(connection)).await;
     let report = answer.map_err(StartError::from)?.ok_or_else(|| {
         Failure::Other("the report would have too many rows; tell less apart".to_owned())
     })?;
@@ -171,9 +171,9 @@ async fn report(args: &ReportArgs, data: &Path) -> Result<(), Failure> {
 }
 
 /// Prints what is to be sent to the billing provider.
-async fn outbox(args: &OutboxArgs, data: &Path) -> Result<(), Failure> {
+async fn outbox(args: &OutboxArgs, database: &Database) -> Result<(), Failure> {
     let (after, most) = (args.after, args.limit);
-    let store = store(data)?;
+    let store = store(database)?;
     let read = store.read_long(move |connection| outbox::events(connection, after, most));
     let events = read.await.map_err(StartError::from)?;
     let mut output = io::stdout().lock();
@@ -184,7 +184,6 @@ async fn outbox(args: &OutboxArgs, data: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn store(data: &Path) -> Result<Store, Failure> {
-    let database = DataDir::open(data)?.database();
-    Ok(Store::open(&database).map_err(StartError::from)?)
+fn store(database: &Database) -> Result<Store, Failure> {
+    Ok(database.open()?)
 }

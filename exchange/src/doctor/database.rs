@@ -58,8 +58,23 @@ fn open(file: &Path, lines: &mut Vec<Line>) -> Option<bool> {
             return None;
         }
     };
+    lines.push(schema(version));
+    let written = connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK");
+    lines.push(match written {
+        Ok(()) => Line::ok("database", "writable", "a transaction was opened"),
+        Err(error) => {
+            let mend =
+                "see who holds it, whether the disk is full, and to whom the directory belongs";
+            Line::fail("database", "writable", error.to_string(), mend)
+        }
+    });
+    Some(version == NEWEST)
+}
+
+/// Whether the schema is the one that this program works on.
+pub(super) fn schema(version: u32) -> Line {
     let found = format!("version {version}, this program knows {NEWEST}");
-    lines.push(match version {
+    match version {
         NEWEST => Line::ok("database", "schema", found),
         0..NEWEST => {
             let mend =
@@ -71,17 +86,7 @@ fn open(file: &Path, lines: &mut Vec<Line>) -> Option<bool> {
                 "run the version of kombi-exchange that wrote it, or restore a copy from before";
             Line::fail("database", "schema", found, mend)
         }
-    });
-    let written = connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK");
-    lines.push(match written {
-        Ok(()) => Line::ok("database", "writable", "a transaction was opened"),
-        Err(error) => {
-            let mend =
-                "see who holds it, whether the disk is full, and to whom the directory belongs";
-            Line::fail("database", "writable", error.to_string(), mend)
-        }
-    });
-    Some(version == NEWEST)
+    }
 }
 
 fn room(file: &Path) -> Line {

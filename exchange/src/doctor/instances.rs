@@ -1,6 +1,6 @@
 //! The instances: whether each can be entered, as `instance check` looks.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
@@ -8,13 +8,12 @@ use super::Line;
 use crate::{
     config::SEAL_KEY,
     connector::{Doors, Finding},
-    data_dir::DataDir,
+    database::Database,
     instance::InstanceId,
     outbound::Outbound,
     registration,
     registry::{self, Listed, Registry},
     seal::Seal,
-    store::Store,
 };
 
 /// How many are looked at at once.
@@ -23,7 +22,7 @@ const AT_ONCE: usize = 8;
 /// Looks at every registered instance, if the database is `usable`.
 pub(super) async fn look(
     outbound: &Outbound,
-    data: &Path,
+    database: &Database,
     seal: Option<Seal>,
     usable: bool,
 ) -> Vec<Line> {
@@ -34,8 +33,7 @@ pub(super) async fn look(
         return vec![Line::skipped("instances", "mend the database first")];
     }
     let opened = async {
-        let database = DataDir::open(data).map_err(|error| error.to_string())?.database();
-        let store = Store::open(&database).map_err(|error| error.to_string())?;
+        let store = database.open().map_err(|error| error.to_string())?;
         let registry = Registry::open(store.clone(), seal).await.map_err(|e| e.to_string())?;
         let listed = registry::list(&store).await.map_err(|error| error.to_string())?;
         Ok::<_, String>((registry, listed))

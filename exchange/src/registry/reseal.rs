@@ -35,6 +35,9 @@ fn reseal_in(
     act: &Act,
     now: UnixTime,
 ) -> Result<Resealed, RegistryError> {
+    if !connection.is_alone()? {
+        return Err(RegistryError::InUse);
+    }
     let known = proof(connection)?.ok_or(RegistryError::NothingSealed)?;
     if new.recognises(&known) {
         return Ok(Resealed::Before);

@@ -4,7 +4,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Row, StoreError, Value, sqlite};
+use super::{Row, StoreError, Value, postgres::Postgres, sqlite};
 
 /// A connection to the database.
 pub struct Connection(Kind);
@@ -12,11 +12,24 @@ pub struct Connection(Kind);
 /// Whose it is.
 pub(super) enum Kind {
     Sqlite(rusqlite::Connection),
+    Postgres(Box<Postgres>),
 }
 
 impl Connection {
     pub(super) const fn new(kind: Kind) -> Self {
         Self(kind)
+    }
+
+    pub(super) const fn kind(&self) -> &Kind {
+        &self.0
+    }
+
+    /// Sees to it that what comes next has a connection, where that can be lost.
+    pub(super) fn ready(&self) -> Result<(), StoreError> {
+        match &self.0 {
+            Kind::Sqlite(_) => Ok(()),
+            Kind::Postgres(postgres) => postgres.ready(),
+        }
     }
 
     /// To a database in memory, with nothing in it.
@@ -29,6 +42,7 @@ impl Connection {
     pub fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, StoreError> {
         match &self.0 {
             Kind::Sqlite(connection) => sqlite::execute(connection, sql, values),
+            Kind::Postgres(postgres) => postgres.execute(sql, values),
         }
     }
 
@@ -36,6 +50,7 @@ impl Connection {
     pub fn execute_batch(&self, sql: &str) -> Result<(), StoreError> {
         match &self.0 {
             Kind::Sqlite(connection) => Ok(connection.execute_batch(sql)?),
+            Kind::Postgres(postgres) => postgres.execute_batch(sql),
         }
     }
 
@@ -48,6 +63,7 @@ impl Connection {
     ) -> Result<Option<B>, E> {
         match &self.0 {
             Kind::Sqlite(connection) => sqlite::query_each(connection, sql, values, &mut read),
+            Kind::Postgres(postgres) => postgres.query_each(sql, values, &mut read),
         }
     }
 
@@ -93,6 +109,7 @@ impl Connection {
     ) -> Result<T, E> {
         let begin = match &self.0 {
             Kind::Sqlite(_) => "BEGIN",
+            Kind::Postgres(_) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         };
         self.execute_batch(begin)?;
         let done = work(self);
@@ -103,6 +120,16 @@ impl Connection {
         Ok(done)
     }
 
+    /// Whether nobody else is connected, from here to the end of the transaction, which is to be
+    /// undone if somebody is.
+    pub(crate) fn is_alone(&self) -> Result<bool, StoreError> {
+        match &self.0 {
+            // Whoever serves from a directory has claimed it.
+            Kind::Sqlite(_) => Ok(true),
+            Kind::Postgres(postgres) => postgres.is_alone(),
+        }
+    }
+
     /// Begins a transaction that writes. No other is under way until it ends, in this process or
     /// another.
     pub(super) fn transaction(&self) -> Result<Transaction<'_>, StoreError> {
@@ -110,6 +137,7 @@ impl Connection {
             // Immediate: a transaction that reads first could not become a writing one
             // (SQLITE_BUSY) once another process has written in between.
             Kind::Sqlite(connection) => connection.execute_batch("BEGIN IMMEDIATE")?,
+            Kind::Postgres(postgres) => postgres.begin()?,
         }
         Ok(Transaction { connection: self, open: true })
     }
@@ -117,6 +145,8 @@ impl Connection {
     fn in_transaction(&self) -> bool {
         match &self.0 {
             Kind::Sqlite(connection) => !connection.is_autocommit(),
+            // An error ends no transaction there, only what was done since its last savepoint.
+            Kind::Postgres(postgres) => postgres.in_session(),
         }
     }
 }

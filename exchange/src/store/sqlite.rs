@@ -37,14 +37,25 @@ const STATEMENTS: usize = 128;
 /// How long to wait before trying again to open a database that is busy.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// One connection that writes and two that read.
-pub(super) type Connections = (Connection, [Connection; 2]);
+/// Opens the file at `path` to write, making or migrating the database as needed.
+pub(super) fn writer(path: &Path) -> Result<Connection, StoreError> {
+    patiently(|| for_writing(rusqlite::Connection::open(path)?))
+}
 
-/// Opens the file at `path`, making or migrating the database as needed.
-pub(super) fn open(path: &Path) -> Result<Connections, StoreError> {
+/// Opens the file at `path` to read.
+pub(super) fn reader(path: &Path) -> Result<Connection, StoreError> {
+    patiently(|| {
+        let reader = rusqlite::Connection::open(path)?;
+        reader.busy_timeout(BUSY_TIMEOUT)?;
+        reader.pragma_update(None, "query_only", true)?;
+        Ok(with_statements(reader))
+    })
+}
+
+fn patiently(open: impl Fn() -> Result<Connection, StoreError>) -> Result<Connection, StoreError> {
     let deadline = Instant::now() + BUSY_TIMEOUT;
     loop {
-        match try_open(path) {
+        match open() {
             // While another process makes the database or closes it as the last one, SQLite says
             // "busy" without waiting.
             Err(error) if is_busy(&error) && Instant::now() < deadline => {
@@ -55,24 +66,13 @@ pub(super) fn open(path: &Path) -> Result<Connections, StoreError> {
     }
 }
 
-fn try_open(path: &Path) -> Result<Connections, StoreError> {
-    let writer = writer(rusqlite::Connection::open(path)?)?;
-    let reader = || {
-        let reader = rusqlite::Connection::open(path)?;
-        reader.busy_timeout(BUSY_TIMEOUT)?;
-        reader.pragma_update(None, "query_only", true)?;
-        Ok::<_, StoreError>(with_statements(reader))
-    };
-    Ok((writer, [reader()?, reader()?]))
-}
-
 /// A database in memory.
 #[cfg(test)]
 pub(super) fn in_memory() -> Connection {
-    writer(rusqlite::Connection::open_in_memory().unwrap()).unwrap()
+    for_writing(rusqlite::Connection::open_in_memory().unwrap()).unwrap()
 }
 
-fn writer(mut writer: rusqlite::Connection) -> Result<Connection, StoreError> {
+fn for_writing(mut writer: rusqlite::Connection) -> Result<Connection, StoreError> {
     writer.busy_timeout(BUSY_TIMEOUT)?;
     writer.pragma_update(None, "journal_mode", "WAL")?;
     // In WAL mode, FULL is what makes a commit survive a loss of power.

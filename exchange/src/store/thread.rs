@@ -25,9 +25,9 @@ pub(super) struct Done {
     pub(super) tell: Box<dyn FnOnce() + Send>,
 }
 
-/// Starts the thread that writes.
-pub(super) fn writer(connection: Connection) -> Jobs {
-    start(move |jobs| {
+/// Starts the thread that writes, once it is connected.
+pub(super) fn writer(connect: impl Connect) -> Result<Jobs, StoreError> {
+    start(connect, |connection, jobs| {
         while let Some(first) = jobs.blocking_recv() {
             let mut group = vec![first];
             while group.len() < GROUP
@@ -35,7 +35,7 @@ pub(super) fn writer(connection: Connection) -> Jobs {
             {
                 group.push(next);
             }
-            match commit(&connection, group) {
+            match commit(connection, group) {
                 Ok(told) => told.into_iter().for_each(|tell| tell()),
                 Err(error) => tracing::error!(%error, "the database did not commit"),
             }
@@ -43,19 +43,42 @@ pub(super) fn writer(connection: Connection) -> Jobs {
     })
 }
 
-/// Starts a thread that reads.
-pub(super) fn reader(connection: Connection) -> Jobs {
-    start(move |jobs| {
+/// Starts a thread that reads, once it is connected.
+pub(super) fn reader(connect: impl Connect) -> Result<Jobs, StoreError> {
+    start(connect, |connection, jobs| {
         while let Some(job) = jobs.blocking_recv() {
-            (job(&connection).tell)();
+            if let Err(error) = connection.ready() {
+                // What the job reads will say the same.
+                tracing::warn!(%error, "the database cannot be read");
+            }
+            (job(connection).tell)();
         }
     })
 }
 
-fn start(run: impl FnOnce(&mut mpsc::Receiver<Job>) + Send + 'static) -> Jobs {
+/// Makes the connection of a thread, on that thread.
+pub(super) trait Connect:
+    FnOnce() -> Result<Connection, StoreError> + Send + 'static
+{
+}
+
+impl<C: FnOnce() -> Result<Connection, StoreError> + Send + 'static> Connect for C {}
+
+fn start(
+    connect: impl Connect,
+    run: impl FnOnce(&Connection, &mut mpsc::Receiver<Job>) + Send + 'static,
+) -> Result<Jobs, StoreError> {
     let (sender, mut receiver) = mpsc::channel(QUEUE);
-    std::thread::spawn(move || run(&mut receiver));
-    sender
+    let (connected, outcome) = std::sync::mpsc::channel();
+    std::thread::spawn(move || match connect() {
+        Ok(connection) => {
+            drop(connected.send(Ok(())));
+            run(&connection, &mut receiver);
+        }
+        Err(error) => drop(connected.send(Err(error))),
+    });
+    outcome.recv().map_err(|_| StoreError::NotCommitted)??;
+    Ok(sender)
 }
 
 /// Does the jobs of a group in one transaction; what tells their results.

@@ -35,6 +35,8 @@ pub trait FromValue: Sized {
 pub enum Row<'a> {
     /// SQLite's.
     Sqlite(&'a rusqlite::Row<'a>),
+    /// PostgreSQL's.
+    Postgres(&'a tokio_postgres::Row),
 }
 
 impl Row<'_> {
@@ -42,6 +44,7 @@ impl Row<'_> {
     pub fn get<T: FromValue>(&self, column: usize) -> Result<T, StoreError> {
         let found = match self {
             Self::Sqlite(row) => super::sqlite::column(row, column)?,
+            Self::Postgres(row) => row.try_get(column)?,
         };
         let unreadable = StoreError::Unreadable { column, expected: T::EXPECTED };
         T::from_value(found).ok_or(unreadable)

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     binary::{program, run},
+    database,
     exchange::{Exchange, code},
     instance::{Call, FakeInstance, Script, json as answer},
     ledger::claims,
@@ -219,9 +220,8 @@ async fn an_admin_links_and_unlinks_with_a_reason() {
     let refused = kept.iter().filter(|line| line.starts_with("person root link lab eve "));
     assert!(refused.clone().all(|line| line.ends_with(" account_collision")), "{kept:#?}");
     assert_eq!(refused.count(), 1);
-    let database = rusqlite::Connection::open(exchange.data.path().join("exchange.db")).unwrap();
     let current = "SELECT count(*) FROM links WHERE until IS NULL";
-    let current: i64 = database.query_row(current, [], |row| row.get(0)).unwrap();
+    let current: i64 = database::one(exchange.data.path(), current);
     assert_eq!(current, 0, "and the history stays");
 }
 

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use kombi_exchange::address::Reach;
-use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::{
     binary::{Serving, program, run},
+    database,
     exchange::{Exchange, client},
     gate::Gate,
     instance::FakeInstance,
@@ -30,11 +30,9 @@ fn records(data: &Path) -> Vec<Value> {
 
 /// The columns of the records that say what happened, as they are kept.
 pub(crate) fn kept(data: &Path) -> Vec<String> {
-    let database = Connection::open(data.join("exchange.db")).unwrap();
     let select = "SELECT concat_ws(' ', actor_kind, actor, action, instance, subject, detail,
                   reason, outcome) FROM audit ORDER BY seq";
-    let mut select = database.prepare(select).unwrap();
-    select.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    database::with(data, |connection| connection.query_all(select, &[], |row| row.get(0))).unwrap()
 }
 
 #[tokio::test]
@@ -171,10 +169,11 @@ fn the_command_line_verifies_exports_and_says_what_is_broken() {
     assert_eq!(exit, Some(1));
     assert!(error.contains("broken at record 2: it is another one than"), "{error}");
 
-    let database = Connection::open(data.path().join("exchange.db")).unwrap();
-    assert!(database.execute("DELETE FROM audit", []).is_err());
-    let change = "DROP TRIGGER audit_is_not_changed; UPDATE audit SET reason = 'x' WHERE seq = 2";
-    database.execute_batch(change).unwrap();
+    assert!(database::change(data.path(), "DELETE FROM audit").is_err());
+    let table = if database::on_postgres() { " ON audit" } else { "" };
+    database::change(data.path(), &format!("DROP TRIGGER audit_is_not_changed{table}")).unwrap();
+    let change = "UPDATE audit SET reason = 'x' WHERE seq = 2";
+    assert_eq!(database::change(data.path(), change).unwrap(), 1);
     let (exit, said, error) = audit(data.path(), "verify");
     assert_eq!((exit, &*said), (Some(1), ""));
     let sentence = "kombi-exchange: the audit is broken at record 2: it is not what was written";

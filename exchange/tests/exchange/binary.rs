@@ -11,7 +11,7 @@ use std::{
 use kombi_exchange::config;
 use serde_json::Value;
 
-use crate::gate::Gate;
+use crate::{database, gate::Gate};
 
 const SEAL_KEY: &str = "CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk";
 
@@ -27,6 +27,7 @@ pub(crate) fn program(data: &Path) -> Command {
         // A proxy of the machine's must never see a call to an instance.
         .env("HTTP_PROXY", "http://127.0.0.1:1")
         .env("http_proxy", "http://127.0.0.1:1");
+    command.envs(database::url(data).map(|url| (config::DATABASE, url)));
     command
 }
 

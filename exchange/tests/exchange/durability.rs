@@ -1,10 +1,10 @@
 //! What was answered is remembered, whatever happens next.
 
 use kombi_spec::{code::Code, header};
-use rusqlite::Connection;
 
 use crate::{
     binary::{Serving, program, run},
+    database,
     exchange::{client, code},
     gate::Gate,
     instance::FakeInstance,
@@ -30,11 +30,9 @@ async fn a_crash_right_after_the_answer_loses_nothing() {
         serving.kill();
         assert_eq!(answered.status(), 200);
 
-        let database = Connection::open(data.path().join("exchange.db")).unwrap();
-        let count = |sql| database.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
+        let count = |sql| database::one::<i64>(data.path(), sql);
         assert_eq!(count("SELECT count(*) FROM links WHERE record_id = 'r-owner'"), 1);
         assert_eq!(count("SELECT count(*) FROM spent_jti"), round);
-        drop(database);
 
         let serving = Serving::start(data.path());
         let replayed = present(&serving, &assertion).await.unwrap();

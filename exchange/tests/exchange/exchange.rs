@@ -8,7 +8,6 @@ use kombi_exchange::{
     assertion::GateKey,
     audit::Act,
     config::{Config, Limits},
-    data_dir::DataDir,
     entrant::EntryRole,
     instance::{InstanceId, InstanceUrl, PageUrl, Subject},
     leases::store::Local,
@@ -16,7 +15,6 @@ use kombi_exchange::{
     registry::{NewInstance, Registry},
     seal::Seal,
     server::{Addresses, Server},
-    store::Store,
     time::UnixTime,
 };
 use kombi_spec::{code::Code, header, problem::Problem};
@@ -24,7 +22,7 @@ use reqwest::{Client, RequestBuilder, Response};
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use crate::gate::Gate;
+use crate::{database, gate::Gate};
 
 const SEAL: [u8; 32] = [9; 32];
 
@@ -83,8 +81,7 @@ impl Exchange {
 
     /// The registry, as the command line opens it.
     async fn registry(&self) -> Registry {
-        let database = DataDir::open(self.data.path()).unwrap().database();
-        let store = Store::open(&database).unwrap();
+        let store = database::of(self.data.path()).open().unwrap();
         Registry::open(store, Seal::new(&SEAL).unwrap()).await.unwrap()
     }
 
@@ -133,7 +130,7 @@ fn config(gate: &Gate, data: &TempDir) -> Config {
     Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         ops_listen: "127.0.0.1:0".parse().unwrap(),
-        data: data.path().to_owned(),
+        database: database::of(data.path()),
         gate_keys: vec![GateKey::parse(&gate.public()).unwrap()],
         seal: Seal::new(&SEAL).unwrap(),
         clock_skew: Duration::from_secs(5),

@@ -6,13 +6,13 @@ use futures_util::{StreamExt, stream};
 use kombi_exchange::address::Reach;
 use kombi_spec::{code::Code, header};
 use reqwest::Response;
-use rusqlite::Connection;
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
 };
 
 use crate::{
+    database,
     exchange::{Exchange, code, page_of, refusal},
     instance::{Call, FakeInstance, Script, json},
 };
@@ -205,9 +205,8 @@ async fn a_code_nobody_gave_out_is_refused() {
 async fn a_code_is_old_after_its_lifetime() {
     let (exchange, instance) = with_lab().await;
     let one_time = exchange.code("owner", "lab").await;
-    let database = Connection::open(exchange.data.path().join("exchange.db")).unwrap();
-    let aged = database.execute("UPDATE handoff_codes SET expires_at = expires_at - 31", []);
-    assert_eq!(aged.unwrap(), 1);
+    let age = "UPDATE handoff_codes SET expires_at = expires_at - 31";
+    assert_eq!(database::change(exchange.data.path(), age).unwrap(), 1);
     assert_eq!(code(exchange.redeem(&one_time, "lab").await).await, Code::CodeInvalid);
     assert_eq!(instance.calls().len(), 0);
 }
@@ -222,9 +221,7 @@ async fn a_code_is_kept_as_a_hash_and_what_it_says_of_a_person_goes_with_it() {
         let found = bytes.windows(43).any(|window| window == one_time.as_bytes());
         assert!(!found, "the code is in the database");
     }
-    let database = Connection::open(exchange.data.path().join("exchange.db")).unwrap();
-    let person: String =
-        database.query_row("SELECT person FROM handoff_codes", [], |row| row.get(0)).unwrap();
+    let person: String = database::one(exchange.data.path(), "SELECT person FROM handoff_codes");
     assert_eq!(person, "");
 }
 
@@ -251,8 +248,8 @@ async fn strangers_and_foreign_pages_get_no_code() {
 async fn who_may_not_enter_any_more_redeems_nothing() {
     let (exchange, instance) = with_lab().await;
     let one_time = exchange.code("member", "lab").await;
-    let database = Connection::open(exchange.data.path().join("exchange.db")).unwrap();
-    database.execute("DELETE FROM members WHERE sub = 'member'", []).unwrap();
+    let leave = "DELETE FROM members WHERE sub = 'member'";
+    assert_eq!(database::change(exchange.data.path(), leave).unwrap(), 1);
     assert_eq!(code(exchange.redeem(&one_time, "lab").await).await, Code::InstanceForbidden);
     assert_eq!(instance.calls().len(), 0);
 }
@@ -265,9 +262,7 @@ async fn codes_of_one_person_do_not_pile_up() {
     for _ in 0..16 {
         last = exchange.code("owner", "lab").await;
     }
-    let database = Connection::open(exchange.data.path().join("exchange.db")).unwrap();
-    let kept: i64 =
-        database.query_row("SELECT count(*) FROM handoff_codes", [], |row| row.get(0)).unwrap();
+    let kept: i64 = database::one(exchange.data.path(), "SELECT count(*) FROM handoff_codes");
     assert_eq!(kept, 16);
     let others = exchange.code("member", "lab").await;
     assert_eq!(exchange.redeem(&others, "lab").await.status(), 200);

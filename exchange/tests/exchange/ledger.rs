@@ -21,7 +21,10 @@ use kombi_spec::{
 use reqwest::{Client, Response};
 use tempfile::TempDir;
 
-use crate::gate::{self, Gate};
+use crate::{
+    database,
+    gate::{self, Gate},
+};
 
 /// A plan for each kind of budget, and one without any.
 pub(crate) const PLANS: &str = r#"
@@ -247,6 +250,5 @@ pub(crate) fn claims(subject: &str, method: &str, path: &str) -> Assertion {
 
 /// One number out of the database in `data`.
 pub(crate) fn number(data: &Path, sql: &str) -> i64 {
-    let database = rusqlite::Connection::open(data.join("exchange.db")).unwrap();
-    database.query_row(sql, [], |row| row.get(0)).unwrap()
+    database::one(data, sql)
 }

@@ -2,9 +2,9 @@
 
 use kombi_exchange::address::Reach;
 use kombi_spec::code::Code;
-use rusqlite::Connection;
 
 use crate::{
+    database,
     exchange::{Exchange, code, refusal},
     instance::{FakeInstance, Script, json},
 };
@@ -79,10 +79,11 @@ async fn a_link_is_kept_with_its_history() {
         claims.name = Some(record.to_owned());
         assert_eq!(exchange.present(&exchange.gate.sign(&claims), "lab").await.status(), 200);
     }
-    let database = Connection::open(exchange.data.path().join("exchange.db")).unwrap();
-    let mut links = database.prepare("SELECT record_id, until FROM links ORDER BY rowid").unwrap();
-    let links: Vec<(String, Option<i64>)> =
-        links.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().flatten().collect();
+    let links: Vec<(String, Option<i64>)> = database::with(exchange.data.path(), |connection| {
+        let links = "SELECT record_id, until FROM links ORDER BY until IS NULL, until";
+        connection.query_all(links, &[], |row| Ok((row.get(0)?, row.get(1)?)))
+    })
+    .unwrap();
     assert_eq!(links.len(), 2);
     assert_eq!(links[0].0, "first");
     assert!(links[0].1.is_some(), "the first link is history");
@@ -94,14 +95,10 @@ async fn a_sealed_key_in_another_instances_row_is_refused() {
     let (exchange, instance) = (Exchange::start().await, FakeInstance::honest().await);
     exchange.register("lab", &instance.url(), Reach::Private).await;
     exchange.register("evil", &instance.url(), Reach::Private).await;
-    let database = Connection::open(exchange.data.path().join("exchange.db")).unwrap();
-    database
-        .execute(
-            "UPDATE instances SET sealed_key = (SELECT sealed_key FROM instances WHERE id = 'lab')
-             WHERE id = 'evil'",
-            [],
-        )
-        .unwrap();
+    let swap =
+        "UPDATE instances SET sealed_key = (SELECT sealed_key FROM instances WHERE id = 'lab')
+         WHERE id = 'evil'";
+    assert_eq!(database::change(exchange.data.path(), swap).unwrap(), 1);
     assert_eq!(code(exchange.login("owner", "evil").await).await, Code::Internal);
     assert_eq!(exchange.login("owner", "lab").await.status(), 200);
     assert_eq!(instance.calls().len(), 1);

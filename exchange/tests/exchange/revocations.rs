@@ -10,22 +10,22 @@ use std::{
 
 use kombi_exchange::{
     address::Reach,
-    data_dir::DataDir,
     instance::{InstanceId, Subject},
     revocations,
-    store::{Store, StoreError},
+    store::StoreError,
     time::UnixTime,
 };
 use tokio::time::{sleep, timeout};
 
 use crate::{
+    database,
     exchange::Exchange,
     instance::{FakeInstance, Script, json},
 };
 
 /// Asks beside the running exchange, which finds it at its next look.
 async fn ask(exchange: &Exchange, instance: &str, sub: &str) {
-    let store = Store::open(&DataDir::open(exchange.data.path()).unwrap().database()).unwrap();
+    let store = database::of(exchange.data.path()).open().unwrap();
     let (instance, sub) = (InstanceId::parse(instance).unwrap(), Subject::parse(sub).unwrap());
     store
         .write(move |connection| {

@@ -7,17 +7,16 @@ use kombi_exchange::{
     address::Reach,
     audit::Act,
     config::{NEW_SEAL_KEY, SEAL_KEY},
-    data_dir::DataDir,
     instance::{InstanceId, InstanceUrl, Subject},
     registry::{NewInstance, Registry, RegistryError, Resealed, reseal},
     seal::Seal,
-    store::Store,
     time::UnixTime,
 };
 use kombi_spec::header;
 
 use crate::{
     binary::{Serving, program, run},
+    database,
     exchange::client,
     gate::Gate,
     instance::FakeInstance,
@@ -125,7 +124,7 @@ async fn add(registry: &Registry, id: &str) -> Result<(), RegistryError> {
 async fn a_superusers_password_is_sealed_anew_and_whoever_began_before_seals_nothing_with_the_old()
 {
     let data = tempfile::tempdir().unwrap();
-    let store = Store::open(&DataDir::open(data.path()).unwrap().database()).unwrap();
+    let store = database::of(data.path()).open().unwrap();
     let seal = |byte| Seal::new(&[byte; 32]).unwrap();
     let before = Registry::open(store.clone(), seal(1)).await.unwrap();
     let id = InstanceId::parse("lab").unwrap();
@@ -146,15 +145,14 @@ async fn a_superusers_password_is_sealed_anew_and_whoever_began_before_seals_not
 #[tokio::test]
 async fn what_does_not_open_stops_it_and_nothing_is_changed() {
     let data = tempfile::tempdir().unwrap();
-    let database = DataDir::open(data.path()).unwrap().database();
-    let store = Store::open(&database).unwrap();
+    let store = database::of(data.path()).open().unwrap();
     let seal = |byte| Seal::new(&[byte; 32]).unwrap();
     let registry = Registry::open(store.clone(), seal(1)).await.unwrap();
     for id in ["a", "b"] {
         add(&registry, id).await.unwrap();
     }
-    let beside = rusqlite::Connection::open(&database).unwrap();
-    beside.execute("UPDATE instances SET sealed_key = x'00' WHERE id = 'b'", []).unwrap();
+    let damage = "UPDATE instances SET sealed_key = (SELECT sealed FROM seal_proof) WHERE id = 'b'";
+    assert_eq!(database::change(data.path(), damage).unwrap(), 1);
     let (act, now) = (Act::at_the_command_line(), UnixTime::now());
     let stopped = reseal(&store, (seal(1), seal(2)), &act, now).await.unwrap_err().to_string();
     assert!(stopped.contains("the row of the instance b cannot be read"), "{stopped}");

@@ -188,7 +188,7 @@ async fn a_thousand_failed_calls_leave_no_reservation() {
     let data = exchange.data.path();
     assert_eq!(number(data, "SELECT count(*) FROM usage_metrics"), 1_000);
     assert_eq!(number(data, "SELECT count(*) FROM usage_metrics WHERE state = 'open'"), 0);
-    let charged = "SELECT sum(requests) + sum(input_tokens) + sum(output_tokens) + sum(cost_nano)
+    let charged = "SELECT CAST(sum(requests + input_tokens + output_tokens + cost_nano) AS BIGINT)
                    FROM usage_metrics";
     assert_eq!(number(data, charged), 0);
     let (_, metrics) = exchange.ops("/metrics").await;

@@ -245,9 +245,12 @@ async fn the_command_line_reports_and_empties_the_outbox() {
         // The first thing that it does is to sweep.
         let serving = Serving::start_with(keeping(data.path(), &terms));
         let wait = async {
-            let due = "SELECT count(*) FROM usage_metrics
-                       WHERE metered = 0 AND billed = 1 AND reserved_at < unixepoch() - 7200";
-            while number(data.path(), due) > 0 {
+            let due = format!(
+                "SELECT count(*) FROM usage_metrics
+                 WHERE NOT metered AND billed AND reserved_at < {}",
+                kombi_exchange::time::UnixTime::now().as_secs() - 7200
+            );
+            while number(data.path(), &due) > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };

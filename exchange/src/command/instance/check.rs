@@ -1,11 +1,9 @@
 //! `kombi-exchange instance check`: whether an instance can be entered.
 
-use std::path::Path;
-
 use clap::Args;
 
 use super::{doors, id, registry};
-use crate::{command::Failure, connector::Finding, registration};
+use crate::{command::Failure, connector::Finding, database::Database, registration};
 
 /// Flags of `instance check`.
 #[derive(Debug, Args)]
@@ -19,9 +17,9 @@ pub struct CheckArgs {
 }
 
 /// Looks whether an instance can be entered; an error if not.
-pub(super) async fn check(args: &CheckArgs, data: &Path) -> Result<(), Failure> {
+pub(super) async fn check(args: &CheckArgs, database: &Database) -> Result<(), Failure> {
     let id = id(&args.id)?;
-    let findings = registration::check(&registry(data).await?, &doors()?, &id).await?;
+    let findings = registration::check(&registry(database).await?, &doors()?, &id).await?;
     if args.json {
         println!("{}", serde_json::json!(findings));
     }

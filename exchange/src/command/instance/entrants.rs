@@ -1,13 +1,12 @@
 //! `kombi-exchange instance admit` and `dismiss`: who may enter besides the owner.
 
-use std::path::Path;
-
 use clap::Args;
 
 use super::{id, registry};
 use crate::{
     audit::Act,
     command::Failure,
+    database::Database,
     entrant::{Entrant, EntryRole},
     instance::Subject,
     time::UnixTime,
@@ -51,10 +50,10 @@ impl Who {
 }
 
 /// Lets somebody into an instance.
-pub(super) async fn admit(args: &EntrantArgs, data: &Path) -> Result<(), Failure> {
+pub(super) async fn admit(args: &EntrantArgs, database: &Database) -> Result<(), Failure> {
     let (id, entrant, act) = (id(&args.id)?, args.who.parse()?, Act::at_the_command_line());
     let said = entrant.to_string();
-    let registry = registry(data).await?;
+    let registry = registry(database).await?;
     if registry.admit(&id, entrant, &act, UnixTime::now()).await? {
         println!("The {said} may enter {id}.");
     } else {
@@ -64,10 +63,10 @@ pub(super) async fn admit(args: &EntrantArgs, data: &Path) -> Result<(), Failure
 }
 
 /// Lets somebody into an instance no more.
-pub(super) async fn dismiss(args: &EntrantArgs, data: &Path) -> Result<(), Failure> {
+pub(super) async fn dismiss(args: &EntrantArgs, database: &Database) -> Result<(), Failure> {
     let (id, entrant, act) = (id(&args.id)?, args.who.parse()?, Act::at_the_command_line());
     let said = entrant.to_string();
-    let registry = registry(data).await?;
+    let registry = registry(database).await?;
     if registry.dismiss(&id, entrant, &act, UnixTime::now()).await? {
         println!("The {said} may not enter {id}; a running exchange ends their sessions there.");
     } else {

@@ -1,20 +1,20 @@
 -- The ledger of AI usage in PostgreSQL; the same tables as exchange/src/store/sqlite/0002_usage.sql.
 -- The checks and the partial indexes are what Prisma's schema cannot say.
 
-CREATE TABLE "usage_metrics" (
+CREATE TABLE IF NOT EXISTS "usage_metrics" (
     "id"                  BIGSERIAL PRIMARY KEY,
-    "request_id"          TEXT    NOT NULL,
+    "request_id"          TEXT COLLATE "C" NOT NULL,
     "attempt"             INTEGER NOT NULL CHECK ("attempt" BETWEEN 1 AND 99),
-    "subject"             TEXT    NOT NULL,
-    "org"                 TEXT    NOT NULL,
-    "plan"                TEXT    NOT NULL,
+    "subject"             TEXT COLLATE "C" NOT NULL,
+    "org"                 TEXT COLLATE "C" NOT NULL,
+    "plan"                TEXT COLLATE "C" NOT NULL,
     "billed"              BOOLEAN NOT NULL,
-    "provider"            TEXT    NOT NULL,
-    "model"               TEXT    NOT NULL,
-    "endpoint"            TEXT    NOT NULL,
+    "provider"            TEXT COLLATE "C" NOT NULL,
+    "model"               TEXT COLLATE "C" NOT NULL,
+    "endpoint"            TEXT COLLATE "C" NOT NULL,
     "stream"              BOOLEAN NOT NULL,
-    "route"               TEXT    NOT NULL,
-    "state"               TEXT    NOT NULL CHECK ("state" IN ('open', 'settled')),
+    "route"               TEXT COLLATE "C" NOT NULL,
+    "state"               TEXT COLLATE "C" NOT NULL CHECK ("state" IN ('open', 'settled')),
     "reserved_at"         BIGINT  NOT NULL,
     "closes_at"           BIGINT  NOT NULL,
     "settled_at"          BIGINT  CHECK (("settled_at" IS NULL) = ("state" = 'open')),
@@ -28,11 +28,11 @@ CREATE TABLE "usage_metrics" (
     "reasoning_tokens"    INTEGER NOT NULL,
     "audio_tokens"        INTEGER NOT NULL,
     "cost_nano"           BIGINT  NOT NULL,
-    "currency"            TEXT    NOT NULL,
-    "usage_source"        TEXT    CHECK (("usage_source" IS NULL) = ("state" = 'open')),
-    "end_reason"          TEXT    CHECK (("end_reason" IS NULL) = ("state" = 'open')),
+    "currency"            TEXT COLLATE "C" NOT NULL,
+    "usage_source"        TEXT COLLATE "C" CHECK (("usage_source" IS NULL) = ("state" = 'open')),
+    "end_reason"          TEXT COLLATE "C" CHECK (("end_reason" IS NULL) = ("state" = 'open')),
     "status"              INTEGER,
-    "provider_request_id" TEXT,
+    "provider_request_id" TEXT COLLATE "C",
     "first_token_ms"      BIGINT,
     "duration_ms"         BIGINT,
     "metered"             BOOLEAN NOT NULL DEFAULT false,
@@ -41,17 +41,17 @@ CREATE TABLE "usage_metrics" (
     "metered_cost_nano"   BIGINT  NOT NULL DEFAULT 0
 );
 
-CREATE UNIQUE INDEX "usage_metrics_request_id_attempt_key" ON "usage_metrics" ("request_id", "attempt");
-CREATE INDEX "usage_metrics_by_time" ON "usage_metrics" ("reserved_at");
-CREATE INDEX "usage_metrics_by_subject" ON "usage_metrics" ("subject", "reserved_at");
-CREATE INDEX "usage_metrics_by_org" ON "usage_metrics" ("org", "reserved_at");
-CREATE INDEX "usage_metrics_open" ON "usage_metrics" ("closes_at") WHERE "state" = 'open';
-CREATE INDEX "usage_metrics_unmetered" ON "usage_metrics" ("reserved_at")
+CREATE UNIQUE INDEX IF NOT EXISTS "usage_metrics_request_id_attempt_key" ON "usage_metrics" ("request_id", "attempt");
+CREATE INDEX IF NOT EXISTS "usage_metrics_by_time" ON "usage_metrics" ("reserved_at");
+CREATE INDEX IF NOT EXISTS "usage_metrics_by_subject" ON "usage_metrics" ("subject", "reserved_at");
+CREATE INDEX IF NOT EXISTS "usage_metrics_by_org" ON "usage_metrics" ("org", "reserved_at");
+CREATE INDEX IF NOT EXISTS "usage_metrics_open" ON "usage_metrics" ("closes_at") WHERE "state" = 'open';
+CREATE INDEX IF NOT EXISTS "usage_metrics_unmetered" ON "usage_metrics" ("reserved_at")
     WHERE NOT "metered" AND "billed" AND "state" = 'settled';
 
-CREATE TABLE "usage_windows" (
-    "scope"     TEXT   NOT NULL,
-    "who"       TEXT   NOT NULL,
+CREATE TABLE IF NOT EXISTS "usage_windows" (
+    "scope"     TEXT COLLATE "C" NOT NULL,
+    "who"       TEXT COLLATE "C" NOT NULL,
     "starts_at" BIGINT NOT NULL,
     "ends_at"   BIGINT NOT NULL,
     "requests"  BIGINT NOT NULL,
@@ -60,21 +60,21 @@ CREATE TABLE "usage_windows" (
     PRIMARY KEY ("scope", "who", "starts_at", "ends_at")
 );
 
-CREATE INDEX "usage_windows_by_age" ON "usage_windows" ("ends_at");
+CREATE INDEX IF NOT EXISTS "usage_windows_by_age" ON "usage_windows" ("ends_at");
 
-CREATE TABLE "usage_outbox" (
+CREATE TABLE IF NOT EXISTS "usage_outbox" (
     "id"         BIGSERIAL PRIMARY KEY,
-    "identifier" TEXT   NOT NULL,
-    "event_name" TEXT   NOT NULL,
-    "subject"    TEXT   NOT NULL,
-    "org"        TEXT   NOT NULL,
-    "plan"       TEXT   NOT NULL,
-    "provider"   TEXT   NOT NULL,
-    "model"      TEXT   NOT NULL,
-    "currency"   TEXT   NOT NULL,
+    "identifier" TEXT COLLATE "C" NOT NULL,
+    "event_name" TEXT COLLATE "C" NOT NULL,
+    "subject"    TEXT COLLATE "C" NOT NULL,
+    "org"        TEXT COLLATE "C" NOT NULL,
+    "plan"       TEXT COLLATE "C" NOT NULL,
+    "provider"   TEXT COLLATE "C" NOT NULL,
+    "model"      TEXT COLLATE "C" NOT NULL,
+    "currency"   TEXT COLLATE "C" NOT NULL,
     "hour"       BIGINT NOT NULL,
     "value"      BIGINT NOT NULL,
     "created_at" BIGINT NOT NULL
 );
 
-CREATE UNIQUE INDEX "usage_outbox_identifier_key" ON "usage_outbox" ("identifier");
+CREATE UNIQUE INDEX IF NOT EXISTS "usage_outbox_identifier_key" ON "usage_outbox" ("identifier");
