@@ -21,6 +21,12 @@ fn audit(data: &Path, arguments: &str) -> (Option<i32>, String, String) {
     run(command)
 }
 
+/// An error unless the audit is whole.
+pub(crate) fn whole(data: &Path) {
+    let (exit, said, error) = audit(data, "verify");
+    assert_eq!(exit, Some(0), "{said} {error}");
+}
+
 /// The records as they are exported.
 fn records(data: &Path) -> Vec<Value> {
     let (exit, printed, error) = audit(data, "export --form jsonl");

@@ -60,7 +60,14 @@ pub(crate) fn with<T: Send + 'static>(
     data: &Path,
     work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    let database = of(data);
+    within(of(data), work)
+}
+
+/// The same in `database`.
+pub(crate) fn within<T: Send + 'static>(
+    database: Database,
+    work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
     alone(async move { database.open().unwrap().write(work).await })
 }
 

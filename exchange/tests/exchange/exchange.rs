@@ -8,6 +8,7 @@ use kombi_exchange::{
     assertion::GateKey,
     audit::Act,
     config::{Config, Limits},
+    database::Database,
     entrant::EntryRole,
     instance::{InstanceId, InstanceUrl, PageUrl, Subject},
     leases::store::Local,
@@ -29,7 +30,8 @@ const SEAL: [u8; 32] = [9; 32];
 pub(crate) struct Exchange {
     pub(crate) gate: Gate,
     pub(crate) addresses: Addresses,
-    pub(crate) data: TempDir,
+    pub(crate) data: Arc<TempDir>,
+    pub(crate) database: Database,
     pub(crate) client: Client,
     stop: Option<oneshot::Sender<()>>,
     served: Option<JoinHandle<()>>,
@@ -41,17 +43,33 @@ impl Exchange {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        let gate = Gate::new(1);
-        let data = tempfile::tempdir().unwrap();
-        let mut config = config(&gate, &data);
+        let data = Arc::new(tempfile::tempdir().unwrap());
+        let database = database::of(data.path());
+        Self::start_on(data, database, change).await
+    }
+
+    /// Another one, on the same database.
+    pub(crate) async fn beside(&self, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_on(Arc::clone(&self.data), self.database.clone(), change).await
+    }
+
+    /// One whose database is `database`, and whose files are in `data`.
+    pub(crate) async fn start_on(
+        data: Arc<TempDir>,
+        database: Database,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let (gate, client) = (Gate::new(1), client());
+        let mut config = config(&gate, database.clone());
         change(&mut config);
         let (addresses, stop, served) = serve(config).await;
-        Self { gate, addresses, data, client: client(), stop: Some(stop), served: Some(served) }
+        let (stop, served) = (Some(stop), Some(served));
+        Self { gate, addresses, data, database, client, stop, served }
     }
 
     /// Starts it again on the same data, once it has stopped.
     pub(crate) async fn start_again(&mut self) {
-        let (addresses, stop, served) = serve(config(&self.gate, &self.data)).await;
+        let (addresses, stop, served) = serve(config(&self.gate, self.database.clone())).await;
         self.addresses = addresses;
         (self.stop, self.served) = (Some(stop), Some(served));
     }
@@ -80,8 +98,8 @@ impl Exchange {
     }
 
     /// The registry, as the command line opens it.
-    async fn registry(&self) -> Registry {
-        let store = database::of(self.data.path()).open().unwrap();
+    pub(crate) async fn registry(&self) -> Registry {
+        let store = self.database.open().unwrap();
         Registry::open(store, Seal::new(&SEAL).unwrap()).await.unwrap()
     }
 
@@ -126,11 +144,11 @@ impl Exchange {
     }
 }
 
-fn config(gate: &Gate, data: &TempDir) -> Config {
+fn config(gate: &Gate, database: Database) -> Config {
     Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         ops_listen: "127.0.0.1:0".parse().unwrap(),
-        database: database::of(data.path()),
+        database,
         gate_keys: vec![GateKey::parse(&gate.public()).unwrap()],
         seal: Seal::new(&SEAL).unwrap(),
         clock_skew: Duration::from_secs(5),

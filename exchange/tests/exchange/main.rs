@@ -35,6 +35,7 @@ mod operations;
 mod reach;
 mod revocations;
 mod rotate_keys;
+mod several;
 mod traces;
 mod trespass;
 mod usage;

@@ -62,8 +62,7 @@ const KEYS: [&str; 2] = ["_pkey", "_key"];
 
 /// Compares tables, columns, indexes and triggers.
 pub(crate) fn same(server: &Postgres) -> Result<(), Failed> {
-    server.run("CREATE DATABASE the_schema")?;
-    let url = format!("{}/the_schema", server.server());
+    let url = server.database("the_schema")?;
     let postgres = Database::Server(Box::new(PostgresServer::parse(&url)?));
     let folder = TempDir::new()?;
     let sqlite = Database::Directory(folder.path().to_owned());
