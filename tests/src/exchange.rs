@@ -58,6 +58,8 @@ pub struct Installed {
     issuer: String,
     instance_timeout_ms: &'static str,
     store: Option<String>,
+    /// The PostgreSQL that it is on, if it is.
+    database: Option<String>,
     /// What it is started by, where it is watched or held back.
     under: Vec<String>,
     /// Where traces are sent.
@@ -109,6 +111,7 @@ impl Installed {
             issuer: issuer.to_owned(),
             instance_timeout_ms: "2000",
             store: None,
+            database: None,
             under: Vec::new(),
             collector: None,
         })
@@ -124,6 +127,12 @@ impl Installed {
     #[must_use]
     pub fn under(self, program: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { under: program.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// The same, on the PostgreSQL at `url`.
+    #[must_use]
+    pub fn on_postgres(self, url: String) -> Self {
+        Self { database: Some(url), ..self }
     }
 
     /// The same, keeping shared limits in `store` if there is one.
@@ -235,6 +244,9 @@ impl Installed {
             .env("KOMBI_EXCHANGE_PLANS", artifacts::source().join("tests/ai/plans.toml"));
         for provider in ["OPENAI", "GEMINI", "OLLAMA"] {
             command.env(format!("KOMBI_EXCHANGE_PROVIDER_{provider}_KEY"), PROVIDER_KEY);
+        }
+        if let Some(url) = &self.database {
+            command.env("KOMBI_EXCHANGE_DATABASE", url);
         }
         if let Some(url) = &self.collector {
             command.env("OTEL_EXPORTER_OTLP_ENDPOINT", url).env("OTEL_BSP_SCHEDULE_DELAY", "200");

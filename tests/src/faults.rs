@@ -19,6 +19,7 @@ mod disk_full;
 mod kill9;
 pub(crate) mod ledger;
 mod overload;
+mod postgres;
 mod power_loss;
 mod schemathesis;
 mod sigterm;
@@ -61,6 +62,8 @@ pub enum Fault {
     Corrupt,
     /// The power may go at any moment; needs strace.
     PowerLoss,
+    /// PostgreSQL is killed, or stopped, and started again; needs PostgreSQL.
+    Postgres,
     /// Thousands of clients send a byte now and then.
     SlowConnections,
     /// There is ten times too much to do.
@@ -87,6 +90,7 @@ impl Fault {
     pub fn missing(self) -> Option<&'static str> {
         match self {
             Self::PowerLoss => power_loss::missing(),
+            Self::Postgres => postgres::missing(),
             Self::Schemathesis => schemathesis::missing(),
             _ => None,
         }
@@ -160,6 +164,7 @@ pub async fn run(settings: Settings, host: Option<HostKind>) -> Result<bool> {
                 Fault::TornWal => torn_wal::run(&mut lab).await,
                 Fault::Corrupt => corrupt::run(&mut lab).await,
                 Fault::PowerLoss => power_loss::run(&mut lab).await,
+                Fault::Postgres => postgres::run(&mut lab).await,
                 Fault::SlowConnections => slow_connections::run(&mut lab).await,
                 Fault::Overload => overload::run(&mut lab).await,
                 Fault::Backup => tested::run(&["backup::a_copy"]),

@@ -18,6 +18,7 @@ fn main() {
         ("a_damaged_log_is_noticed_or_has_everything", Fault::TornWal),
         ("a_damaged_database_is_noticed_or_has_everything", Fault::Corrupt),
         ("what_is_acknowledged_was_synced_before", Fault::PowerLoss),
+        ("nothing_that_was_acknowledged_is_lost_when_postgresql_goes_away", Fault::Postgres),
         ("a_crowd_of_slow_clients_keeps_nobody_from_being_answered", Fault::SlowConnections),
         ("what_is_too_much_is_shed", Fault::Overload),
         ("every_answer_is_as_described_whatever_is_asked", Fault::Schemathesis),

@@ -1,8 +1,17 @@
 //! The exchange's ledger, as gates write into it, and what became of what they wrote.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
 use anyhow::{Result, ensure};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use kombi_spec::{
+    code::Code,
     header,
     usage::{
         Call, Endpoint, SUBJECT,
@@ -21,6 +30,9 @@ use crate::{
     answer::{self, Answer},
     exchange::Exchange,
 };
+
+/// How long a writer waits that was refused.
+const BREATH: Duration = Duration::from_millis(5);
 
 /// How many write at once.
 const WRITERS: u64 = 8;
@@ -67,6 +79,8 @@ pub(super) struct Written {
     pub(super) sent: u64,
     /// What was acknowledged.
     pub(super) acknowledged: Vec<String>,
+    /// How often it was told to try again.
+    pub(super) refused: u64,
     /// What became of the rest, where somebody listened.
     pub(super) failures: Vec<String>,
 }
@@ -141,6 +155,33 @@ impl Ledger {
         Writing { tasks }
     }
 
+    /// Reserves on, whatever is refused for a while, until it is told to `stop`.
+    pub(super) fn write_on(&self, round: u16, stop: &Arc<AtomicBool>) -> Writing {
+        let mut tasks = JoinSet::new();
+        for writer in 0..WRITERS {
+            let (ledger, stop) = (self.clone(), Arc::clone(stop));
+            tasks.spawn(async move {
+                let mut written = Written::default();
+                while !stop.load(Ordering::Relaxed) {
+                    let id = format!("{round}-on-{writer}-{}", written.sent);
+                    written.sent += 1;
+                    match ledger.reserve(&id, Connections::Kept).await {
+                        Outcome::Acknowledged => written.acknowledged.push(id),
+                        Outcome::Refused(answer) if is_for_a_while(&answer) => {
+                            written.refused += 1;
+                            tokio::time::sleep(BREATH).await;
+                        }
+                        Outcome::Refused(answer) => written.failures.push(answer.summary()),
+                        Outcome::Unreachable => written.failures.push("unreachable".to_owned()),
+                        Outcome::Cut(error) => written.failures.push(error),
+                    }
+                }
+                written
+            });
+        }
+        Writing { tasks }
+    }
+
     /// Settles what was reserved under `ids`.
     pub(crate) async fn settle(&self, ids: &[String]) -> Result<()> {
         for some in ids.chunks(MAX_SETTLEMENTS) {
@@ -162,10 +203,19 @@ impl Writing {
         for one in self.tasks.join_all().await {
             all.sent += one.sent;
             all.acknowledged.extend(one.acknowledged);
+            all.refused += one.refused;
             all.failures.extend(one.failures);
         }
         all
     }
+}
+
+/// Whether this says that the same may succeed later, and why it does not now.
+fn is_for_a_while(answer: &Answer) -> bool {
+    let why = answer.code();
+    answer.status == 503
+        && answer.headers.contains_key("retry-after")
+        && why == Some(Code::StorageUnavailable)
 }
 
 /// An error unless each of the reservations `acknowledged`, of `sent` in all, is there once, and the
