@@ -12,6 +12,7 @@ mod issuer;
 mod ledger;
 
 mod admin;
+mod alike;
 mod assertions;
 mod audit;
 mod backup;

@@ -1,9 +1,9 @@
 //! Whatever people do, in whatever order: nobody gets into an instance who may not enter it. Every
 //! way in and every change is tried at random, and after each step a model says who may enter.
 
-mod calls;
-mod homelab;
-mod model;
+pub(crate) mod calls;
+pub(crate) mod homelab;
+pub(crate) mod model;
 
 use std::sync::{Arc, Mutex};
 

@@ -123,7 +123,7 @@ pub(super) fn session_path(lab: Lab) -> String {
 }
 
 /// Who is to be let in, or no more, as the API has it.
-pub(super) fn entry(entrant: Entrant) -> Value {
+pub(crate) fn entry(entrant: Entrant) -> Value {
     match entrant {
         Entrant::Member(who) => json!({"member": who.as_str(), "reason": "r"}),
         Entrant::Role((role, organisation)) => {

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use crate::instance::{Call, FakeInstance, Script, json as answer};
 
 /// The one local user that nobody from outside is yet.
-pub(super) const LOCAL: &str = "local";
+pub(crate) const LOCAL: &str = "local";
 
-pub(super) struct Homelab {
+pub(crate) struct Homelab {
     id: &'static str,
     /// What its sessions, and no other's, are known by.
     born: String,
@@ -24,34 +24,34 @@ pub(super) struct Homelab {
     /// How often the sessions of a user were ended.
     ended: BTreeMap<String, u64>,
     /// Everybody who was let in, one after the other.
-    pub(super) let_in: Vec<String>,
+    pub(crate) let_in: Vec<String>,
 }
 
 impl Homelab {
     /// A new one, which nobody has been to, and which `key` opens.
-    pub(super) fn new(id: &'static str, key: &HookKey) -> Self {
+    pub(crate) fn new(id: &'static str, key: &HookKey) -> Self {
         let (users, ended, let_in) = Default::default();
         Self { id, born: key.to_text(), key: key.to_text(), users, ended, let_in }
     }
 
     /// An instance that whatever `homelab` is now answers for.
-    pub(super) async fn serve(homelab: &Arc<Mutex<Self>>) -> FakeInstance {
+    pub(crate) async fn serve(homelab: &Arc<Mutex<Self>>) -> FakeInstance {
         let homelab = Arc::clone(homelab);
         FakeInstance::start(move |call| Script::Send(homelab.lock().unwrap().answer(call))).await
     }
 
     /// From now on, another key opens it.
-    pub(super) fn rekey(&mut self, key: &str) {
+    pub(crate) fn rekey(&mut self, key: &str) {
         key.clone_into(&mut self.key);
     }
 
     /// Which user `who` is here.
-    pub(super) fn user(&self, who: &str) -> Option<&str> {
+    pub(crate) fn user(&self, who: &str) -> Option<&str> {
         self.users.get(who).map(String::as_str)
     }
 
     /// Whether `token` still opens something here.
-    pub(super) fn knows(&self, token: &str) -> bool {
+    pub(crate) fn knows(&self, token: &str) -> bool {
         let mut parts = token.split(' ');
         let (born, user, at) = (parts.next(), parts.next().unwrap(), parts.next().unwrap());
         born == Some(&self.born) && at == self.times_ended(user).to_string()

@@ -6,14 +6,14 @@ use proptest::{prelude::*, sample::Index};
 
 /// Two people with an instance each, as it begins, and somebody without any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Who {
+pub(crate) enum Who {
     Ada,
     Ben,
     Eve,
 }
 
 impl Who {
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Ada => "ada",
             Self::Ben => "ben",
@@ -23,22 +23,22 @@ impl Who {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Lab {
+pub(crate) enum Lab {
     First,
     Second,
 }
 
 impl Lab {
-    pub(super) const BOTH: [Self; 2] = [Self::First, Self::Second];
+    pub(crate) const BOTH: [Self; 2] = [Self::First, Self::Second];
 
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::First => "first",
             Self::Second => "second",
         }
     }
 
-    pub(super) const fn other(self) -> Self {
+    pub(crate) const fn other(self) -> Self {
         match self {
             Self::First => Self::Second,
             Self::Second => Self::First,
@@ -47,26 +47,26 @@ impl Lab {
 }
 
 /// A role and the organisation that grants it; none of them is the other.
-pub(super) type Role = (&'static str, &'static str);
+pub(crate) type Role = (&'static str, &'static str);
 
 const ROLES: [Role; 3] = [("keeper", "7"), ("keeper", "8"), ("guest", "7")];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Entrant {
+pub(crate) enum Entrant {
     Member(Who),
     Role(Role),
 }
 
 /// Somebody, with what their token says they have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Visitor {
-    pub(super) who: Who,
-    pub(super) roles: Vec<Role>,
+pub(crate) struct Visitor {
+    pub(crate) who: Who,
+    pub(crate) roles: Vec<Role>,
 }
 
 /// One thing that is done, or tried.
 #[derive(Debug, Clone)]
-pub(super) enum Deed {
+pub(crate) enum Deed {
     Register(Lab, Who),
     Remove(Lab),
     RotateKey(Lab),
@@ -97,7 +97,7 @@ pub(super) enum Deed {
 
 /// What is done, one after the other: anything, and now and then somebody gets a code, and something
 /// happens before they redeem it.
-pub(super) fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+pub(crate) fn deeds() -> impl Strategy<Value = Vec<Deed>> {
     let anything = deed().prop_map(|deed| vec![deed]);
     let some = prop_oneof![4 => anything, 1 => code_and_what_comes_between()];
     proptest::collection::vec(some, 1..30).prop_map(|some| some.concat())
@@ -119,15 +119,15 @@ fn code_and_what_comes_between() -> impl Strategy<Value = Vec<Deed>> {
     })
 }
 
-fn who() -> impl Strategy<Value = Who> {
+pub(crate) fn who() -> impl Strategy<Value = Who> {
     proptest::sample::select(&[Who::Ada, Who::Ben, Who::Eve][..])
 }
 
-fn lab() -> impl Strategy<Value = Lab> {
+pub(crate) fn lab() -> impl Strategy<Value = Lab> {
     proptest::sample::select(&Lab::BOTH[..])
 }
 
-fn entrant() -> impl Strategy<Value = Entrant> {
+pub(crate) fn entrant() -> impl Strategy<Value = Entrant> {
     let role = proptest::sample::select(&ROLES[..]);
     prop_oneof![who().prop_map(Entrant::Member), role.prop_map(Entrant::Role)]
 }
@@ -166,7 +166,7 @@ fn deed() -> impl Strategy<Value = Deed> {
 
 /// What the registry should say.
 #[derive(Default)]
-pub(super) struct Model {
+pub(crate) struct Model {
     labs: BTreeMap<Lab, (Who, BTreeSet<Entrant>)>,
     blocked: BTreeSet<Who>,
     codes: Vec<Code>,
@@ -179,39 +179,39 @@ struct Code {
 }
 
 impl Model {
-    pub(super) fn is_registered(&self, lab: Lab) -> bool {
+    pub(crate) fn is_registered(&self, lab: Lab) -> bool {
         self.labs.contains_key(&lab)
     }
 
     /// Whether it was not registered before.
-    pub(super) fn register(&mut self, lab: Lab, owner: Who) -> bool {
+    pub(crate) fn register(&mut self, lab: Lab, owner: Who) -> bool {
         let new = !self.is_registered(lab);
         self.labs.entry(lab).or_insert_with(|| (owner, BTreeSet::new()));
         new
     }
 
     /// Whether it was registered.
-    pub(super) fn remove(&mut self, lab: Lab) -> bool {
+    pub(crate) fn remove(&mut self, lab: Lab) -> bool {
         let codes = self.codes.iter_mut().filter(|code| code.lab == lab);
         codes.for_each(|code| code.good = false);
         self.labs.remove(&lab).is_some()
     }
 
-    pub(super) fn admit(&mut self, lab: Lab, entrant: Entrant) {
+    pub(crate) fn admit(&mut self, lab: Lab, entrant: Entrant) {
         self.labs.get_mut(&lab).unwrap().1.insert(entrant);
     }
 
-    pub(super) fn dismiss(&mut self, lab: Lab, entrant: Entrant) {
+    pub(crate) fn dismiss(&mut self, lab: Lab, entrant: Entrant) {
         self.labs.get_mut(&lab).unwrap().1.remove(&entrant);
     }
 
     /// One of those who were admitted to `lab`.
-    pub(super) fn one_of_those_in(&self, lab: Lab, nth: &Index) -> Option<Entrant> {
+    pub(crate) fn one_of_those_in(&self, lab: Lab, nth: &Index) -> Option<Entrant> {
         let (_, entrants) = self.labs.get(&lab).filter(|(_, entrants)| !entrants.is_empty())?;
         entrants.iter().nth(nth.index(entrants.len())).copied()
     }
 
-    pub(super) fn may(&self, visitor: &Visitor, lab: Lab) -> bool {
+    pub(crate) fn may(&self, visitor: &Visitor, lab: Lab) -> bool {
         let lets_in = |(owner, entrants): &(Who, BTreeSet<Entrant>)| {
             *owner == visitor.who
                 || entrants.contains(&Entrant::Member(visitor.who))
@@ -221,26 +221,26 @@ impl Model {
     }
 
     /// Whether that is new.
-    pub(super) fn block(&mut self, who: Who) -> bool {
+    pub(crate) fn block(&mut self, who: Who) -> bool {
         self.blocked.insert(who)
     }
 
-    pub(super) fn unblock(&mut self, who: Who) -> bool {
+    pub(crate) fn unblock(&mut self, who: Who) -> bool {
         self.blocked.remove(&who)
     }
 
-    pub(super) fn give_code(&mut self, visitor: Visitor, lab: Lab) {
+    pub(crate) fn give_code(&mut self, visitor: Visitor, lab: Lab) {
         self.codes.push(Code { lab, visitor, good: true });
     }
 
     /// The last code but so many, and where it is for.
-    pub(super) fn one_of_the_codes(&self, back: usize) -> Option<(usize, Lab)> {
+    pub(crate) fn one_of_the_codes(&self, back: usize) -> Option<(usize, Lab)> {
         let nth = self.codes.len().checked_sub(back + 1)?;
         Some((nth, self.codes[nth].lab))
     }
 
     /// Who enters with the `nth` code at the page of `lab`; nobody can with it afterwards.
-    pub(super) fn redeem(&mut self, nth: usize, lab: Lab, verifier: bool) -> Option<Visitor> {
+    pub(crate) fn redeem(&mut self, nth: usize, lab: Lab, verifier: bool) -> Option<Visitor> {
         let code = &mut self.codes[nth];
         let good = std::mem::take(&mut code.good) && code.lab == lab && verifier;
         let visitor = code.visitor.clone();
