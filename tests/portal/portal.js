@@ -120,15 +120,17 @@ async function ask() {
   await settled()
 }
 
-// The ledger has a call's numbers a moment after its end.
+// The ledger has a call's numbers a moment after its end; until then the call is open.
 async function settled() {
   const before = at("usage").textContent
-  for (let attempts = 0; attempts < 50 && at("usage").textContent === before; attempts += 1) {
+  let open = true
+  for (let attempts = 0; attempts < 50 && (open || at("usage").textContent === before); attempts += 1) {
     await new Promise((done) => { setTimeout(done, 200) })
-    await usage()
+    open = await usage()
   }
 }
 
+// Shows what was used, and returns whether calls are open.
 async function usage() {
   const { rows } = await call("/me/usage?by=model")
   at("usage").replaceChildren(...rows.map((row) => {
@@ -138,6 +140,7 @@ async function usage() {
     }
     return line
   }))
+  return rows.some((row) => row.open > 0)
 }
 
 async function call(path, request) {
