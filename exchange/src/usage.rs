@@ -32,7 +32,7 @@ use hyper::{Request, Response};
 use kombi_spec::{
     code::Code,
     usage::{
-        reserve::{MAX_BYTES as MAX_RESERVE_BYTES, Reservation, ReserveRequest},
+        reserve::{self as wire, MAX_BYTES as MAX_RESERVE_BYTES, Reservation, ReserveRequest},
         settle::{
             MAX_BYTES as MAX_SETTLE_BYTES, MAX_SETTLEMENTS, Outcome, SettleAnswer, SettleRequest,
             Settlement,
@@ -54,6 +54,7 @@ use crate::{
     vouched,
 };
 
+use call::Place;
 use ledger::Ledger;
 use reserve::Wanted;
 use settle::Settling;
@@ -99,21 +100,27 @@ impl Usage {
         let asked = vouched::asked_by_the_gate(&self.verifier, request, limits, trace).await?;
         let ledger = self.ledger()?;
         let wanted = parse::<ReserveRequest>(&asked, Code::QuestionMalformed)?;
-        let wanted = Wanted::parse(wanted)
+        let mut wanted = Wanted::parse(wanted)
             .map_err(|unfit| Refusal::new(Code::QuestionMalformed, unfit.to_string()))?;
         trace.request_id = Some(wanted.id.request_id.clone());
         trace.subject = Some(wanted.call.subject.clone());
-        let authorization = ledger.providers.authorization(&wanted.call.provider);
-        let authorization = authorization.ok_or_else(|| {
+        let keys = |place: &Place| ledger.providers.authorization(&place.provider);
+        let authorization = keys(&wanted.call.place).ok_or_else(|| {
             Refusal::new(Code::ProviderNotConfigured, "the exchange has no key for the provider")
         })?;
+        wanted.fallbacks.retain(|place| keys(place).is_some());
         let reservation = format!("{}.{}", wanted.id.request_id, wanted.id.attempt);
-        let reserved = ledger.reserve(wanted, UnixTime::now()).await?;
+        let granted = ledger.reserve(wanted, UnixTime::now()).await??;
+        let fallback = |place: &Place| wire::Granted {
+            fallback: place.into(),
+            authorization: keys(place).flatten(),
+        };
         reply::json(&Reservation {
             reservation,
             authorization,
+            fallbacks: granted.fallbacks.iter().map(fallback).collect(),
             settle_within_s: ledger.longest_call.as_secs(),
-            remaining: reserved?,
+            remaining: granted.budgets,
         })
     }
 

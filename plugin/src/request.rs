@@ -3,17 +3,13 @@
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use kombi_gate_core::{
-    ai::{
-        answer::Passes,
-        ask::{Edits, LARGEST_BODY},
-        conversation::AnswerHead,
-    },
+    ai::{answer::Passes, ask::LARGEST_BODY, conversation::AnswerHead},
     gate::{Gate, Passage},
     refusal::{Refusal, Reply},
     step::{Forward, HttpCall, HttpOutcome, Step},
     time::UnixTime,
 };
-use kombi_spec::code::Code;
+use kombi_spec::{code::Code, header};
 use proxy_wasm::{
     hostcalls,
     traits::{Context, HttpContext},
@@ -42,9 +38,15 @@ impl Route {
     }
 }
 
-/// Headers of a provider's answer that tell of the operator's account there, or are for a browser
-/// that talks to the provider itself.
-const PROVIDERS_OWN: &[&str] = &["openai-organization", "openai-project", "set-cookie"];
+/// Headers of a provider's answer that tell of the operator's account there, are for a browser
+/// that talks to the provider itself, or are the gateway's own.
+const NOT_FOR_CLIENTS: &[&str] = &[
+    "openai-organization",
+    "openai-project",
+    "set-cookie",
+    header::AI_TRIED,
+    header::AI_UNREACHED,
+];
 
 /// A request on one route.
 pub(crate) struct Request {
@@ -62,8 +64,6 @@ pub(crate) struct State {
     /// What the call under way is for.
     awaited: Awaited,
     body: Body,
-    /// How the body changes, where that is yet to happen.
-    edits: Edits,
 }
 
 /// What is known of a request's body.
@@ -109,7 +109,6 @@ impl Request {
             passes: false,
             awaited: Awaited::Answer,
             body: Body::Unasked,
-            edits: Edits::default(),
         };
         Self { state: Rc::new(RefCell::new(state)) }
     }
@@ -195,9 +194,7 @@ impl State {
     fn decide(&mut self, step: Step) -> Next {
         match step {
             Step::Forward(forward) => {
-                let set = self.set_headers(&forward);
-                let set = set.and_then(|()| host::leave_edits(&self.edits));
-                Next::Decided(match set {
+                Next::Decided(match self.set_headers(&forward) {
                     Ok(()) => {
                         self.passes = true;
                         self.forwarded(forward.would_refuse.as_ref());
@@ -210,7 +207,7 @@ impl State {
             Step::Reply(reply) => Next::Decided(self.answer(&reply)),
             Step::Answer(document) => Next::Decided(self.tell(&document)),
             Step::Body => match self.body {
-                Body::None => Next::Go(self.read(Some(b"")).1),
+                Body::None => Next::Go(self.read(Some(b""))),
                 Body::Missed => Next::Go(self.cannot_wait()),
                 Body::Unasked | Body::Awaited => {
                     self.body = Body::Awaited;
@@ -245,13 +242,10 @@ impl State {
         self.step(|passage| worker::with_moment(|moment| passage.look_again(moment)))
     }
 
-    /// Hands over the body; `None` if it is too large. Returns how it changes, and what is next.
-    fn read(&mut self, body: Option<&[u8]>) -> (Edits, Step) {
+    /// Hands over the body; `None` if it is too large.
+    fn read(&mut self, body: Option<&[u8]>) -> Step {
         self.body = Body::Unasked;
-        match self.passage.as_mut() {
-            Some(passage) => worker::with_moment(|moment| passage.read(body, moment)),
-            None => (Edits::default(), never_began()),
-        }
+        self.step(|passage| worker::with_moment(|moment| passage.read(body, moment)))
     }
 
     /// The body, or more of it, is there: `size` bytes of it so far, all of them if it `ends`.
@@ -263,23 +257,12 @@ impl State {
             return None;
         }
         if size > LARGEST_BODY {
-            return Some(self.read(None).1);
+            return Some(self.read(None));
         }
         if !ends {
             return None;
         }
-        let body = host::request_body(size);
-        let (edits, step) = self.read(body.as_deref());
-        match host::edit_request_body(edits, body.as_deref().unwrap_or_default()) {
-            Ok(left) => {
-                self.edits = left;
-                Some(step)
-            }
-            Err(status) => {
-                self.refuse(format!("changing the body: {status:?}"));
-                None
-            }
-        }
+        Some(self.read(host::request_body(size).as_deref()))
     }
 
     /// Answers with a document that is no refusal.
@@ -418,18 +401,20 @@ impl HttpContext for Request {
             let content_type = host::response_header("content-type").unwrap_or_default();
             let content_encoding = host::response_header("content-encoding");
             let request_id = host::response_header("x-request-id");
+            let tried = host::response_header(header::AI_TRIED);
             let changes = passage.answered(&AnswerHead {
                 status: status.unwrap_or_default(),
                 content_type: &content_type,
                 content_encoding: content_encoding.as_deref(),
                 request_id: request_id.as_deref(),
+                tried: tried.as_deref(),
                 from_provider: host::answer_is_from_provider(),
                 changeable: host::response_can_change(),
             });
             if changes {
                 host::remove_response_header("content-length");
             }
-            for name in PROVIDERS_OWN {
+            for name in NOT_FOR_CLIENTS {
                 host::remove_response_header(name);
             }
         }
@@ -439,11 +424,9 @@ impl HttpContext for Request {
     fn on_http_response_body(&mut self, body_size: usize, end_of_stream: bool) -> Action {
         if let Some(passage) = self.state.borrow_mut().watching() {
             let chunk = host::response_chunk(body_size);
-            let (passes, trace) =
+            let (passes, traces) =
                 worker::with_moment(|moment| passage.pass(&chunk, end_of_stream, moment));
-            if let Some(trace) = trace {
-                log::usage(&trace);
-            }
+            traces.iter().for_each(|trace| log::usage(trace));
             if let Passes::Instead(instead) = passes {
                 // A client that gets its provider's usage although it did not ask for it is
                 // surprised, not harmed.
@@ -455,10 +438,9 @@ impl HttpContext for Request {
 
     fn on_log(&mut self) {
         let mut state = self.state.borrow_mut();
-        if let Some(passage) = state.passage.as_mut().filter(|passage| passage.is_open())
-            && let Some(trace) = worker::with_moment(|moment| passage.end(moment))
-        {
-            log::usage(&trace);
+        if let Some(passage) = state.passage.as_mut().filter(|passage| passage.is_open()) {
+            let traces = worker::with_moment(|moment| passage.end(moment));
+            traces.iter().for_each(|trace| log::usage(trace));
         }
     }
 }

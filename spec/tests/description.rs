@@ -13,7 +13,9 @@ use kombi_spec::{
     session::Session,
     usage::{
         report::{Dimension, Report, Sums},
-        reserve::{Budget, Exhausted, Period, Reservation, ReserveRequest, Scope, Unit},
+        reserve::{
+            Budget, Exhausted, Fallback, Granted, Period, Reservation, ReserveRequest, Scope, Unit,
+        },
         settle::{Outcome, SettleAnswer, SettleRequest},
     },
 };
@@ -105,9 +107,14 @@ fn what_is_answered_is_described_member_by_member() {
         by: Dimension::ALL.to_vec(),
         rows: vec![sums.clone()],
     };
+    let granted = Granted {
+        fallback: Fallback { provider: "g".to_owned(), model: "m".to_owned() },
+        authorization: Some("Bearer y".to_owned()),
+    };
     let reservation = Reservation {
         reservation: "r.1".to_owned(),
         authorization: Some("Bearer x".to_owned()),
+        fallbacks: vec![granted.clone()],
         settle_within_s: 900,
         remaining: vec![budget.clone()],
     };
@@ -134,6 +141,7 @@ fn what_is_answered_is_described_member_by_member() {
         ("Exhausted", json!(Exhausted { problem, budget: budget.clone() })),
         ("Budget", json!(budget)),
         ("Reservation", json!(reservation)),
+        ("Granted", json!(granted)),
         ("SettleAnswer", json!(SettleAnswer { outcomes })),
         ("Sums", json!(sums)),
         ("Report", json!(report)),

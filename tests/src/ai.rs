@@ -25,8 +25,17 @@ pub enum Accounting {
     Off,
 }
 
-/// The key of every provider here. It must appear nowhere but at the provider.
+/// The providers that the routes lead to.
+pub const PROVIDERS: [&str; 3] = ["openai", "gemini", "ollama"];
+
+/// How the key of every provider here begins. It must appear nowhere but at the provider.
 pub const PROVIDER_KEY: &str = "sk-canary-5e1f9c04d7b2";
+
+/// The key of a provider.
+#[must_use]
+pub fn provider_key(provider: &str) -> String {
+    format!("{PROVIDER_KEY}-{provider}")
+}
 
 /// All providers in one: a mock of their wire formats (`@copilotkit/aimock`), which answers what
 /// `tests/ai/fixtures.json` says.
@@ -36,7 +45,7 @@ pub struct Providers {
 }
 
 impl Providers {
-    /// Starts them on a free port. Whoever calls needs [`PROVIDER_KEY`], unless nobody counts.
+    /// Starts them on a free port. Whoever calls needs a provider's key, unless nobody counts.
     pub async fn start(accounting: Accounting, run: &RunDir) -> Result<Self> {
         let node = Node::install(SOURCE)?;
         let port = port::free()?;
@@ -46,7 +55,8 @@ impl Providers {
             .args(["--port", &port.to_string(), "--log-level", "warn", "--fixtures"])
             .arg(artifacts::source().join("tests/ai/fixtures.json"));
         if accounting == Accounting::Ledger {
-            command.env("AIMOCK_API_KEYS", PROVIDER_KEY);
+            let keys = PROVIDERS.map(provider_key).join(",");
+            command.env("AIMOCK_API_KEYS", format!("{PROVIDER_KEY},{keys}"));
         }
         let mut process = Process::spawn("providers", command, run.path())?;
         let url = format!("http://127.0.0.1:{port}");

@@ -17,6 +17,7 @@ use crate::{
 };
 
 pub(crate) mod clusters;
+mod fallback;
 mod filters;
 mod kongs_own;
 mod routes;
@@ -59,6 +60,7 @@ pub fn bootstrap(declaration: &Declaration, setup: &Setup<'_>, wasm: &Path) -> R
     });
     let mut listeners = vec![listener("proxy", ports.proxy, manager)];
     if let Some(port) = declaration.second_pass()? {
+        listeners.push(listener("fallback", ports.fallback, fallback::manager()));
         listeners.push(listener("second-pass", port, second_pass::manager(declaration)?));
     }
     Ok(json!({
@@ -94,6 +96,17 @@ fn router(plain: bool) -> Value {
         "typed_config": {
             "@type": type_url("filters.http.router.v3.Router"),
             "suppress_envoy_headers": plain,
+        },
+    })
+}
+
+/// Envoy's filter that runs `script`.
+fn lua(script: &str) -> Value {
+    json!({
+        "name": "envoy.filters.http.lua",
+        "typed_config": {
+            "@type": type_url("filters.http.lua.v3.Lua"),
+            "default_source_code": {"inline_string": script},
         },
     })
 }
@@ -189,7 +202,7 @@ services:
             native,
             workers: 1,
             http2: false,
-            ports: Ports { proxy: 1, status: 2, waiting_room: 3, second_pass: 4 },
+            ports: Ports { proxy: 1, status: 2, waiting_room: 3, fallback: 4, second_pass: 5 },
             trusted: None,
             proxied: false,
         };

@@ -20,7 +20,7 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use crate::{
-    ai::PROVIDER_KEY,
+    ai,
     answer::{self, Answer},
     artifacts::{self, Artifacts},
     issuer::{INTROSPECTOR, PROJECT},
@@ -242,8 +242,9 @@ impl Installed {
             // No call here takes longer; then the reaper comes.
             .env("KOMBI_EXCHANGE_USAGE_LONGEST_CALL_S", "75")
             .env("KOMBI_EXCHANGE_PLANS", artifacts::source().join("tests/ai/plans.toml"));
-        for provider in ["OPENAI", "GEMINI", "OLLAMA"] {
-            command.env(format!("KOMBI_EXCHANGE_PROVIDER_{provider}_KEY"), PROVIDER_KEY);
+        for provider in ai::PROVIDERS {
+            let variable = format!("KOMBI_EXCHANGE_PROVIDER_{}_KEY", provider.to_uppercase());
+            command.env(variable, ai::provider_key(provider));
         }
         if let Some(url) = &self.database {
             command.env("KOMBI_EXCHANGE_DATABASE", url);

@@ -105,6 +105,9 @@ pub struct Ports {
     pub status: u16,
     /// Where requests wait for keys, on Kong.
     pub waiting_room: u16,
+    /// For what is between the gateway's two passes, where calls of AI models go on from one provider
+    /// to the next.
+    pub fallback: u16,
     /// For the gateway's second pass, which leads calls of AI models to their providers.
     pub second_pass: u16,
 }
@@ -123,6 +126,7 @@ impl Ports {
             proxy,
             status: port::free()?,
             waiting_room: port::free()?,
+            fallback: port::free()?,
             second_pass: port::free()?,
         })
     }
@@ -258,10 +262,15 @@ fn kong_conf(overrides: &[(&str, String)]) -> Result<String> {
     Ok(conf)
 }
 
-/// `kong/waiting-room.conf` on its port of this run.
-fn waiting_room(ports: Ports) -> Result<String> {
-    let shipped = std::fs::read_to_string(artifacts::source().join("kong/waiting-room.conf"))?;
-    Ok(shipped.replace("127.0.0.1:8009", &format!("127.0.0.1:{}", ports.waiting_room)))
+/// `kong/loopback.conf` on the ports of this run.
+fn loopback(ports: Ports) -> Result<String> {
+    let mut conf = std::fs::read_to_string(artifacts::source().join("kong/loopback.conf"))?;
+    for (shipped, port) in
+        [(8009, ports.waiting_room), (8020, ports.second_pass), (8021, ports.fallback)]
+    {
+        conf = conf.replace(&format!("127.0.0.1:{shipped};"), &format!("127.0.0.1:{port};"));
+    }
+    Ok(conf)
 }
 
 fn text(path: &Path) -> String {

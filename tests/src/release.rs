@@ -54,7 +54,7 @@ pub fn run(settings: &Settings) -> Result<()> {
     let meta = format!("{:#}\n", artifacts::meta()?);
     fs::write(folder.join(format!("{FILTER}.meta.json")), meta)?;
     fs::write(folder.join("sbom.cdx.json"), format!("{:#}\n", bill::of_materials(&epoch)?))?;
-    for file in ["LICENSE", "kong/kong.conf", "kong/kong.yml", "kong/waiting-room.conf"] {
+    for file in ["LICENSE", "kong/kong.conf", "kong/kong.yml", "kong/loopback.conf"] {
         let from = artifacts::source().join(file);
         let name = from.file_name().context("a file has a name")?;
         fs::copy(&from, folder.join(name))?;

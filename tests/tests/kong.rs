@@ -25,6 +25,7 @@ const WEBHOOK: &str = "/webhooks/stripe";
 /// The shipped file, with values that are good for nothing but this test.
 fn rendered() -> String {
     let value = |name: &str| match name.rsplit_once('_').unwrap().1 {
+        "PORT" if name == "DECK_KOMBI_AI_FALLBACK_PORT" => "8021".to_owned(),
         "PORT" => "8020".to_owned(),
         "KEY" => "A".repeat(43),
         "ADDRESSES" => "192.0.2.1,192.0.2.2".to_owned(),

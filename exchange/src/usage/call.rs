@@ -3,6 +3,7 @@
 use kombi_spec::usage::{
     self, Endpoint, MAX_ATTEMPT, MAX_MODEL_BYTES, MAX_ORG_BYTES, MAX_PLAN_BYTES,
     MAX_PROVIDER_BYTES, MAX_REQUEST_ID_BYTES, MAX_ROUTE_BYTES, MAX_SUBJECT_BYTES,
+    reserve::Fallback,
 };
 
 /// What a row is known by.
@@ -19,11 +20,17 @@ pub(super) struct Call {
     /// Empty for people without an organisation; they count as one.
     pub(super) org: String,
     pub(super) plan: Option<String>,
-    pub(super) provider: Provider,
-    pub(super) model: String,
+    pub(super) place: Place,
     pub(super) endpoint: Endpoint,
     pub(super) stream: bool,
     pub(super) route: String,
+}
+
+/// A model at a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) provider: Provider,
+    pub(super) model: String,
 }
 
 /// Whose budgets a call counts against.
@@ -66,8 +73,7 @@ impl Call {
             subject: text("subject", subject, MAX_SUBJECT_BYTES)?,
             org: org.map_or_else(|| Ok(String::new()), |org| text("org", org, MAX_ORG_BYTES))?,
             plan: plan.map(|plan| text("plan", plan, MAX_PLAN_BYTES)).transpose()?,
-            provider: Provider::parse(&provider)?,
-            model: text("model", model, MAX_MODEL_BYTES)?,
+            place: Place::parse(&provider, model)?,
             endpoint,
             stream,
             route: text("route", route, MAX_ROUTE_BYTES)?,
@@ -77,6 +83,19 @@ impl Call {
     /// Whose budgets it counts against, on this plan.
     pub(super) fn caller(&self, plan: &str) -> Caller {
         Caller { subject: self.subject.clone(), org: self.org.clone(), plan: plan.to_owned() }
+    }
+}
+
+impl Place {
+    pub(super) fn parse(provider: &str, model: String) -> Result<Self, Unfit> {
+        let model = text("model", model, MAX_MODEL_BYTES)?;
+        Ok(Self { provider: Provider::parse(provider)?, model })
+    }
+}
+
+impl From<&Place> for Fallback {
+    fn from(place: &Place) -> Self {
+        Self { provider: place.provider.0.clone(), model: place.model.clone() }
     }
 }
 

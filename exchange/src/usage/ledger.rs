@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use kombi_spec::usage::{reserve::Budget, settle::Outcome};
+use kombi_spec::usage::settle::Outcome;
 
 use super::{
     budget, outbox,
     provider::Providers,
-    reserve::{self, Denial, Wanted},
+    reserve::{self, Denial, Granted, Wanted},
     row,
     settle::{self, Settling},
     terms::{CurrentTerms, TermsError, TermsFiles},
@@ -60,7 +60,7 @@ impl Ledger {
         &self,
         wanted: Wanted,
         now: UnixTime,
-    ) -> Result<Result<Vec<Budget>, Denial>, StoreError> {
+    ) -> Result<Result<Granted, Denial>, StoreError> {
         let (terms, closes_at) = (self.terms.get(), now.plus(self.longest_call));
         let reserve =
             move |connection: &_| reserve::reserve(connection, &wanted, &terms, now, closes_at);

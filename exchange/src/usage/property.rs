@@ -106,6 +106,7 @@ fn apply(connection: &Connection, terms: &Terms, attempt: u32, event: Event) {
                 request_id,
                 attempt,
                 call: call(),
+                fallbacks: Vec::new(),
                 input_tokens: 10,
                 max_output_tokens: None,
                 choices: 1,

@@ -2,12 +2,12 @@
 
 use kombi_spec::{
     code::Code,
-    usage::reserve::{Budget, MAX_CHOICES, ReserveRequest, Unit},
+    usage::reserve::{Budget, Fallback, MAX_CHOICES, MAX_FALLBACKS, ReserveRequest, Unit},
 };
 
 use super::{
     budget::{self, Standing},
-    call::{Call, CallId, Unfit},
+    call::{Call, CallId, Place, Unfit},
     plan::Plan,
     row::{self, Estimate, New, State},
     terms::Terms,
@@ -24,9 +24,20 @@ use crate::{
 pub(super) struct Wanted {
     pub(super) id: CallId,
     pub(super) call: Call,
+    /// Where it may go to instead.
+    pub(super) fallbacks: Vec<Place>,
     input: u32,
     max_output: Option<u32>,
     choices: u32,
+}
+
+/// A call may leave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Granted {
+    /// The budgets that apply, and what they have left.
+    pub(super) budgets: Vec<Budget>,
+    /// Where it may go to instead.
+    pub(super) fallbacks: Vec<Place>,
 }
 
 /// Why a call may not leave.
@@ -42,8 +53,15 @@ pub(super) enum Denial {
 
 impl Wanted {
     pub(super) fn parse(wire: ReserveRequest) -> Result<Self, Unfit> {
-        let ReserveRequest { request_id, attempt, call, input_tokens, max_output_tokens, choices } =
-            wire;
+        let ReserveRequest {
+            request_id,
+            attempt,
+            call,
+            fallbacks,
+            input_tokens,
+            max_output_tokens,
+            choices,
+        } = wire;
         let number = |field, tokens| {
             let expected = "a number of tokens up to 1000000000";
             tokens::count(tokens).ok_or(Unfit { field, expected })
@@ -51,9 +69,14 @@ impl Wanted {
         if choices > MAX_CHOICES {
             return Err(Unfit { field: "choices", expected: "a number from 0 to 128" });
         }
+        if fallbacks.len() > MAX_FALLBACKS {
+            return Err(Unfit { field: "fallbacks", expected: "at most 2 of them" });
+        }
+        let place = |Fallback { provider, model }| Place::parse(&provider, model);
         Ok(Self {
             id: CallId::parse(request_id, attempt)?,
             call: Call::parse(call)?,
+            fallbacks: fallbacks.into_iter().map(place).collect::<Result<_, _>>()?,
             input: number("input_tokens", input_tokens)?,
             max_output: max_output_tokens
                 .map(|tokens| number("max_output_tokens", tokens))
@@ -71,37 +94,44 @@ impl Wanted {
     }
 }
 
-/// Writes the row of `wanted`, which the reaper may close at `closes_at`, or says why not. The
-/// answer holds the budgets and what they have left. Sent again, it is answered again.
+/// Writes the row of `wanted`, which the reaper may close at `closes_at`, or says why not. There is
+/// one row, with what the dearest place could cost that it may go to: only one of them answers.
+/// Sent again, it is answered again.
 pub(super) fn reserve(
     connection: &Connection,
     wanted: &Wanted,
     terms: &Terms,
     now: UnixTime,
     closes_at: UnixTime,
-) -> Result<Result<Vec<Budget>, Denial>, StoreError> {
+) -> Result<Result<Granted, Denial>, StoreError> {
     let Wanted { id, call, .. } = wanted;
     let Some(plan) = terms.plan(call) else { return Ok(Err(Denial::PlanUnknown)) };
-    let price = terms.price(call.provider.as_str(), &call.model, now);
-    if plan.billed && price.is_none() {
+    let price = |place: &Place| terms.price(place.provider.as_str(), &place.model, now);
+    let first = price(&call.place);
+    if plan.billed && first.is_none() {
         return Ok(Err(Denial::Unpriced));
     }
     let most = wanted.at_most(plan);
-    let cost_nano = price.map_or(0, |price| price.at_most(most));
+    let mut fallbacks = wanted.fallbacks.clone();
+    fallbacks.retain(|place| !plan.billed || price(place).is_some());
+    let prices: Vec<_> = first.into_iter().chain(fallbacks.iter().filter_map(price)).collect();
+    let cost_nano = prices.iter().map(|price| price.at_most(most)).max().unwrap_or_default();
     let estimate = Estimate { input: most.input, output: most.output, cost_nano };
     let (caller, charge) = (call.caller(&plan.name), estimate.charge());
     let rules = terms.rules(plan, &caller);
 
     if let Some(row) = row::find(connection, id)? {
+        let place = (call.place.provider.as_str(), &*call.place.model);
         let same = row.state == State::Open
             && row.caller == caller
-            && (&*row.provider, &*row.model) == (call.provider.as_str(), &*call.model)
+            && (&*row.provider, &*row.model) == place
             && (row.reserved.input, row.reserved.output) == (most.input, most.output);
         if !same {
             return Ok(Err(Denial::Conflict));
         }
         let standings = budget::standings(connection, &caller, rules, &charge, now)?;
-        return Ok(Ok(standings.iter().map(|standing| standing.told(now, false)).collect()));
+        let budgets = standings.iter().map(|standing| standing.told(now, false)).collect();
+        return Ok(Ok(Granted { budgets, fallbacks }));
     }
 
     let standings = budget::standings(connection, &caller, rules, &charge, now)?;
@@ -114,14 +144,15 @@ pub(super) fn reserve(
         call,
         plan: &plan.name,
         billed: plan.billed,
-        currency: if price.is_some() { terms.currency() } else { "" },
+        currency: if prices.is_empty() { "" } else { terms.currency() },
         reserved_at: now,
         closes_at,
         reserved: estimate,
     };
     row::open(connection, &new)?;
     budget::charge(connection, &caller, now, &charge)?;
-    Ok(Ok(standings.iter().map(|standing: &Standing| standing.told(now, true)).collect()))
+    let budgets = standings.iter().map(|standing: &Standing| standing.told(now, true)).collect();
+    Ok(Ok(Granted { budgets, fallbacks }))
 }
 
 impl From<Denial> for Refusal {

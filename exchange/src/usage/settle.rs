@@ -7,7 +7,7 @@ use kombi_spec::usage::settle::{
 
 use super::{
     budget::{self, Charge},
-    call::{self, Call, CallId, Unfit},
+    call::{self, Call, CallId, Place, Unfit},
     row::{self, Cost, Estimate, New, Rank, State},
     terms::Terms,
     tokens::Tokens,
@@ -57,12 +57,13 @@ impl Ended {
 impl Settling {
     /// To whom the call went.
     pub(super) fn provider(&self) -> &str {
-        self.call.provider.as_str()
+        self.call.place.provider.as_str()
     }
 
     /// What it cost, in billionths of the terms' currency, if it has a price.
     pub(super) fn cost(&self, terms: &Terms) -> Option<i64> {
-        let price = terms.price(self.call.provider.as_str(), &self.call.model, self.sent_at);
+        let Place { provider, model } = &self.call.place;
+        let price = terms.price(provider.as_str(), model, self.sent_at);
         price.map(|price| price.of(self.ended.tokens))
     }
 
@@ -144,7 +145,8 @@ fn make(
     let plan = terms.plan(call);
     // A plan that nobody knows is not a gift.
     let billed = plan.is_none_or(|plan| plan.billed);
-    let cost = cost(terms, (call.provider.as_str(), &call.model, sent_at), ended.tokens, billed);
+    let Place { provider, model } = &call.place;
+    let cost = cost(terms, (provider.as_str(), model, sent_at), ended.tokens, billed);
     let name = plan.map_or_else(|| call.plan.as_deref().unwrap_or_default(), |plan| &plan.name);
     let new = New {
         id,

@@ -81,6 +81,13 @@ pub(crate) const PRICES: &str = r#"
     from = 2026-07-01
     input = 4_000_000_000
     output = 4_000_000_000
+
+    [[price]]
+    provider = "openai"
+    model = "dear"
+    from = 2026-01-01
+    input = 9_000_000_000
+    output = 9_000_000_000
 "#;
 
 /// What no answer but a reservation may have in it.
@@ -144,6 +151,7 @@ pub(crate) fn wanted(id: &str, call: Call) -> ReserveRequest {
         request_id: id.to_owned(),
         attempt: 1,
         call,
+        fallbacks: Vec::new(),
         input_tokens: 10,
         max_output_tokens: Some(100),
         choices: 1,

@@ -5,8 +5,10 @@ use std::{collections::HashMap, time::Duration};
 use kombi_spec::{
     code::Code,
     usage::{
-        SUBJECT,
-        reserve::{self, Budget, Exhausted, Period, Scope, Unit},
+        Call, SUBJECT,
+        reserve::{
+            self, Budget, Exhausted, Fallback, Granted, Period, ReserveRequest, Scope, Unit,
+        },
         settle::{self, EndReason, Outcome, Settlement, Tokens, UsageSource},
     },
 };
@@ -80,6 +82,74 @@ async fn a_provider_without_a_key_of_ours_gets_none() {
     local.request_id = "b".to_owned();
     local.call.provider = "gemini".to_owned();
     assert_eq!(code(books.reserve(&local).await).await, Code::ProviderNotConfigured);
+}
+
+fn place(provider: &str, model: &str) -> Fallback {
+    Fallback { provider: provider.to_owned(), model: model.to_owned() }
+}
+
+#[tokio::test]
+async fn a_call_is_reserved_once_for_the_dearest_place_that_it_may_go_to() {
+    let (_terms, exchange, books) = start().await;
+    let granted = |reservation: reserve::Reservation| {
+        let place = |Granted { fallback, authorization }: Granted| (fallback.model, authorization);
+        reservation.fallbacks.into_iter().map(place).collect::<Vec<_>>()
+    };
+    let key = Some(format!("Bearer {KEY}"));
+    for (id, plan, fallbacks, expected, cost_nano) in [
+        ("none", "metered", vec![], vec![], 110 * 4_000),
+        ("same", "metered", vec![place("openai", "gpt-y")], vec![("gpt-y", &key)], 110 * 4_000),
+        ("dear", "metered", vec![place("openai", "dear")], vec![("dear", &key)], 110 * 9_000),
+        // Without a price on a billed plan, or without a key.
+        ("unpriced", "metered", vec![place("ollama", "m")], vec![], 110 * 4_000),
+        ("keyless", "free", vec![place("ollama", "m")], vec![("m", &None)], 110 * 4_000),
+        ("no key", "free", vec![place("gemini", "dear")], vec![], 110 * 4_000),
+        (
+            "both",
+            "metered",
+            vec![place("gemini", "m"), place("openai", "dear")],
+            vec![("dear", &key)],
+            110 * 9_000,
+        ),
+    ] {
+        let id = id.replace(' ', "-");
+        let request = ReserveRequest { fallbacks, ..wanted(&id, call("ada", plan)) };
+        let found = granted(books.reserved(&request).await);
+        let found: Vec<_> = found.iter().map(|(model, key)| (model.as_str(), key)).collect();
+        assert_eq!(found, expected, "{id}");
+        assert_eq!(row(&exchange, &id)["reserved_cost_nano"], cost_nano, "{id}");
+        let again = granted(books.reserved(&request).await);
+        assert_eq!(again.len(), expected.len(), "{id}");
+    }
+    assert_eq!(number(exchange.data.path(), "SELECT count(*) FROM usage_metrics"), 7);
+}
+
+#[tokio::test]
+async fn the_tries_of_a_call_are_rows_of_their_own_and_one_of_them_is_charged() {
+    let (_terms, exchange, books) = start().await;
+    let first = call("ada", "rich");
+    let second = Call { model: "gpt-y".to_owned(), ..first.clone() };
+    let request =
+        ReserveRequest { fallbacks: vec![place("openai", "gpt-y")], ..wanted("a", first.clone()) };
+    books.reserved(&request).await;
+    let answered = Settlement { attempt: 2, ..settlement("a", second) };
+    let failed = Settlement {
+        usage: Tokens::default(),
+        end_reason: EndReason::ProviderError,
+        status: Some(503),
+        ..settlement("a", first)
+    };
+    assert_eq!(books.settle(vec![answered, failed]).await, [Outcome::Accepted; 2]);
+    let data = exchange.data.path();
+    for (attempt, model, cost_nano) in [(1, "gpt-x", 0), (2, "gpt-y", 28 * 4_000)] {
+        let sql = format!(
+            "SELECT cost_nano FROM usage_metrics
+             WHERE attempt = {attempt} AND model = '{model}' AND state <> 'open'"
+        );
+        assert_eq!(number(data, &sql), cost_nano, "{attempt}");
+    }
+    let next = books.reserved(&wanted("b", call("ada", "rich"))).await;
+    assert_eq!(next.remaining[0].remaining, 1_000_000 - 28 * 4_000 - 110 * 4_000);
 }
 
 #[tokio::test]
@@ -360,6 +430,8 @@ async fn what_is_neither_reservation_nor_settlement_is_refused() {
         |request: &mut reserve::ReserveRequest| request.choices = 129,
         |request: &mut reserve::ReserveRequest| request.input_tokens = 1_000_000_001,
         |request: &mut reserve::ReserveRequest| request.call.provider = "Open AI".to_owned(),
+        |request: &mut reserve::ReserveRequest| request.fallbacks = vec![place("Open AI", "m")],
+        |request: &mut reserve::ReserveRequest| request.fallbacks = vec![place("a", "m"); 3],
     ] {
         let mut request = wanted("a", call("ada", "free"));
         change(&mut request);

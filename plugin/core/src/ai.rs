@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod ask;
 pub mod conversation;
+pub mod departure;
 mod estimate;
 mod events;
 pub mod health;

@@ -8,7 +8,7 @@ use std::{rc::Rc, time::Duration};
 
 use kombi_spec::{
     code::Code,
-    header,
+    header::{self, AI_TRIES},
     usage::settle::{Settlement, Tokens},
 };
 
@@ -17,8 +17,8 @@ use crate::{
     ai::{
         self,
         answer::Passes,
-        ask::Edits,
         conversation::{AnswerHead, Conversation, Entered, Then},
+        departure::{KEPT_HEADERS, Way},
         outbox::Will,
     },
     cache::Recalled,
@@ -170,12 +170,11 @@ impl Passage {
         self.conclude(step, moment)
     }
 
-    /// The body that was asked for is there; `None` if it is too large. Returns how the body
-    /// changes.
-    pub fn read(&mut self, body: Option<&[u8]>, moment: &mut Moment<'_>) -> (Edits, Step) {
+    /// The body that was asked for is there; `None` if it is too large.
+    pub fn read(&mut self, body: Option<&[u8]>, moment: &mut Moment<'_>) -> Step {
         match self.with_body(body, moment) {
-            Ok((edits, step)) => (edits, step),
-            Err(refusal) => (Edits::default(), self.conclude(Err(refusal), moment)),
+            Ok(step) => step,
+            Err(refusal) => self.conclude(Err(refusal), moment),
         }
     }
 
@@ -185,17 +184,19 @@ impl Passage {
     }
 
     /// A chunk of the upstream's answer goes by; the last one if `ends`. Returns what becomes of
-    /// it, and as [`Self::end`] a line for the log, to be written before the chunk goes on.
+    /// it, and as [`Self::end`] lines for the log, to be written before the chunk goes on.
     pub fn pass(
         &mut self,
         chunk: &[u8],
         ends: bool,
         moment: &mut Moment<'_>,
-    ) -> (Passes, Option<String>) {
-        let Some(conversation) = &mut self.conversation else { return (Passes::AsItIs, None) };
+    ) -> (Passes, Vec<String>) {
+        let Some(conversation) = &mut self.conversation else {
+            return (Passes::AsItIs, Vec::new());
+        };
         let passes = conversation.pass(chunk, ends, moment.now);
-        let settlement = conversation.complete(moment.now);
-        (passes, settlement.and_then(|settlement| self.account(settlement, moment)))
+        let settlements = conversation.complete(moment.now);
+        (passes, self.account(settlements, moment))
     }
 
     /// Whether the upstream's answer has to be seen.
@@ -236,9 +237,9 @@ impl Passage {
         self.waiting.is_some() || self.conversation.is_some()
     }
 
-    /// The request is over, maybe before it was decided. Returns a line for the gateway's log, if
+    /// The request is over, maybe before it was decided. Returns lines for the gateway's log, if
     /// the ledger is to know of it.
-    pub fn end(&mut self, moment: &mut Moment<'_>) -> Option<String> {
+    pub fn end(&mut self, moment: &mut Moment<'_>) -> Vec<String> {
         match self.waiting.take() {
             Some(Waiting::Keys { cause: Cause::Fetch(_, claim), .. }) => {
                 moment.worker.keys.orphan(&claim, moment.zone, moment.now);
@@ -249,20 +250,28 @@ impl Passage {
             _ => {}
         }
         self.revoke_will(moment);
-        let settlement = self.conversation.take()?.end(moment.now);
-        let trace = settlement.and_then(|settlement| self.account(settlement, moment));
+        let Some(mut conversation) = self.conversation.take() else { return Vec::new() };
+        let traces = self.account(conversation.end(moment.now), moment);
         self.charge_tokens(Tokens::default(), moment);
-        trace
+        traces
     }
 
-    /// Charges the limits with what a call used, and has the ledger told of it, where there is one.
-    /// Returns a line for the gateway's log.
-    fn account(&mut self, settlement: Settlement, moment: &mut Moment<'_>) -> Option<String> {
-        self.charge_tokens(settlement.usage, moment);
-        moment.worker.health.note(&settlement, moment.now);
-        let trace = self.gate.ledger()?.trace(&settlement);
-        moment.worker.outbox.put(settlement, moment.zone, moment.now);
-        trace
+    /// Charges the limits with what a call used, and has the ledger told of its tries, where there
+    /// is one. Returns a line for the gateway's log for each.
+    fn account(&mut self, tries: Vec<Settlement>, moment: &mut Moment<'_>) -> Vec<String> {
+        // Those that follow used nothing.
+        if let Some(answered) = tries.first() {
+            self.charge_tokens(answered.usage, moment);
+        }
+        let mut traces = Vec::new();
+        for settlement in tries {
+            moment.worker.health.note(&settlement, moment.now);
+            if let Some(exchange) = self.gate.ledger() {
+                traces.extend(exchange.trace(&settlement));
+                moment.worker.outbox.put(settlement, moment.zone, moment.now);
+            }
+        }
+        traces
     }
 
     fn revoke_will(&mut self, moment: &mut Moment<'_>) {
@@ -337,11 +346,7 @@ impl Passage {
         self.verify(rules, issuer, token, window, None, moment)
     }
 
-    fn with_body(
-        &mut self,
-        body: Option<&[u8]>,
-        moment: &mut Moment<'_>,
-    ) -> Result<(Edits, Step), Refusal> {
+    fn with_body(&mut self, body: Option<&[u8]>, moment: &mut Moment<'_>) -> Result<Step, Refusal> {
         let gate = Rc::clone(&self.gate);
         let (Some(rules), Some(conversation)) = (gate.rules(), &mut self.conversation) else {
             return Err(Refusal::new(Code::Internal, "a body that nobody asked for"));
@@ -357,7 +362,7 @@ impl Passage {
             self.conversation = None;
             return Err(refusal);
         }
-        let step = match prepared.then {
+        Ok(match prepared.then {
             Then::Reserve(call) => {
                 let conversation = self.conversation.as_ref();
                 let unsent = conversation.and_then(|call| call.unless_it_leaves(moment.now));
@@ -366,8 +371,7 @@ impl Passage {
                 Step::Call(call)
             }
             Then::Send(departure) => self.depart(departure),
-        };
-        Ok((prepared.edits, step))
+        })
     }
 
     /// The token is verified: what remains is what its bearer may do. Whoever may pass is admitted,
@@ -441,17 +445,22 @@ impl Passage {
         }
     }
 
-    /// Lets a call of a model leave for its provider.
-    fn depart(&self, departure: ai::conversation::Departure) -> Step {
-        let mut headers = vec![
-            SetHeader { name: header::AI_PROVIDER, value: departure.provider },
+    /// Lets a call of a model leave for its provider, and those in its place.
+    fn depart(&self, departure: ai::departure::Departure) -> Step {
+        let mut headers = Vec::new();
+        for (names, way) in AI_TRIES.iter().zip(departure.ways) {
+            let Way { provider, authorization, edits } = way;
+            headers.push(SetHeader { name: names.provider, value: provider });
             // In place of the user's token, also where the provider needs none.
-            SetHeader { name: "authorization", value: departure.authorization },
-        ];
+            headers.push(SetHeader { name: names.authorization, value: authorization });
+            if !edits.is_empty() {
+                headers.push(SetHeader { name: names.edits, value: edits.to_string() });
+            }
+        }
         if departure.hides_usage {
             headers.push(SetHeader { name: header::AI_HIDES_USAGE, value: "true".to_owned() });
         }
-        let departure = Some(Departure { keeps: ai::conversation::KEPT_HEADERS });
+        let departure = Some(Departure { keeps: KEPT_HEADERS });
         self.forward(Forward { headers, departure, ..Forward::default() })
     }
 

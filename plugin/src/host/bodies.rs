@@ -1,13 +1,13 @@
 //! Bodies, and what of a request leaves the platform.
 
-use kombi_gate_core::{ai::ask::Edits, reserved::is_reserved};
+use kombi_gate_core::reserved::is_reserved;
 use kombi_spec::header;
 use proxy_wasm::{
     hostcalls,
     types::{BufferType, MapType, Status},
 };
 
-use super::{KIND, Kind, headers, set_request_header};
+use super::{KIND, Kind, headers};
 
 /// More than any body: on Kong, what is written is cut to the size of what it replaces, unless
 /// that is said to be larger.
@@ -29,30 +29,6 @@ pub(crate) fn request_body(size: usize) -> Option<Vec<u8>> {
     }
     let body = hostcalls::get_buffer(BufferType::HttpRequestBody, 0, size).ok().flatten();
     body.filter(|body| body.len() == size)
-}
-
-/// Makes `edits` to the request's body, in on_http_request_body. Returns those that are left for
-/// [`leave_edits`].
-///
-/// On Kong all of them: after a pause it would take the body for as long as it was before, and cut
-/// it off. There the provider's service makes them on the second pass, with a pre-function
-/// (`kong/kong.yml`).
-pub(crate) fn edit_request_body(edits: Edits, body: &[u8]) -> Result<Edits, Status> {
-    if edits.is_empty() || KIND.get() == Some(Kind::Kong) {
-        return Ok(edits);
-    }
-    let body = edits.apply(body).ok_or(Status::InternalFailure)?;
-    set_request_header("content-length", &body.len().to_string())?;
-    hostcalls::set_buffer(BufferType::HttpRequestBody, 0, WHOLE, &body)?;
-    Ok(Edits::default())
-}
-
-/// Leaves `edits` to the second pass.
-pub(crate) fn leave_edits(edits: &Edits) -> Result<(), Status> {
-    if edits.is_empty() {
-        return Ok(());
-    }
-    set_request_header(header::AI_EDITS, &edits.to_string())
 }
 
 /// Takes what nobody but the gate may set off the request's trailers, in on_http_request_trailers,
@@ -93,9 +69,10 @@ pub(crate) fn response_header(name: &str) -> Option<Vec<u8>> {
 /// Whether an answer on its second way through the gateway came from its provider; otherwise the
 /// gateway made it, because it had none.
 pub(crate) fn answer_is_from_provider() -> bool {
-    ["x-kong-upstream-latency", "x-envoy-upstream-service-time"]
-        .into_iter()
-        .any(|name| response_header(name).is_some())
+    response_header(header::AI_UNREACHED).is_none()
+        && ["x-kong-upstream-latency", "x-envoy-upstream-service-time"]
+            .into_iter()
+            .any(|name| response_header(name).is_some())
 }
 
 /// Takes a header off the response, in on_http_response_headers.

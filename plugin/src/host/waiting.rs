@@ -2,7 +2,7 @@
 //!
 //! On Envoy any context can be resumed from the tick, which can be fast. On Kong only the answer
 //! to a request's own call wakes it. So it calls a server that takes a moment to answer
-//! (`kong/waiting-room.conf`). Letting a call time out instead would do as a clock, but after
+//! (`kong/loopback.conf`). Letting a call time out instead would do as a clock, but after
 //! several of those Kong cannot send a refusal any more, and dies when the client leaves.
 
 use std::time::Duration;

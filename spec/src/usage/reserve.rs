@@ -29,6 +29,9 @@ pub const PATH: &str = "/gate/usage/reserve";
 /// The largest [`ReserveRequest`], in bytes of JSON.
 pub const MAX_BYTES: usize = 4 * 1024;
 
+/// The most providers that a call may go to after its first.
+pub const MAX_FALLBACKS: usize = crate::header::AI_TRIES.len() - 1;
+
 /// The most choices that one call may ask for.
 pub const MAX_CHOICES: u32 = 128;
 
@@ -42,6 +45,10 @@ pub struct ReserveRequest {
     pub attempt: u32,
     /// The call.
     pub call: Call,
+    /// Whom it may go to instead, in this order, where providers fail before the first byte of an
+    /// answer; at most [`MAX_FALLBACKS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<Fallback>,
     /// The tokens of the input, estimated.
     pub input_tokens: u64,
     /// The most tokens of output, for each choice, if the client or the gate sets a limit. Without
@@ -50,6 +57,17 @@ pub struct ReserveRequest {
     pub max_output_tokens: Option<u64>,
     /// How many choices are asked for (`n`); 0 where there is no output (embeddings).
     pub choices: u32,
+}
+
+/// A provider that may take a call's place at another, and the model there. It is an attempt of its
+/// own: the one after that of the provider before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fallback {
+    /// The provider's name.
+    pub provider: String,
+    /// The model, as the provider calls it.
+    pub model: String,
 }
 
 /// The call may leave. It has no `Debug`, because the credential must not get into a log.
@@ -61,10 +79,26 @@ pub struct Reservation {
     /// appears here and nowhere else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorization: Option<String>,
+    /// Which of the [`fallbacks`](ReserveRequest::fallbacks) it may go to, in the same order: those
+    /// that the exchange has a key for and, on a billed plan, a price. What is reserved is what the
+    /// dearest of all could cost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<Granted>,
     /// After so many seconds the reaper closes the row.
     pub settle_within_s: u64,
     /// What the budgets that apply have left, this call's worst case taken off.
     pub remaining: Vec<Budget>,
+}
+
+/// A fallback that a call may go to. Without `Debug`, like [`Reservation`].
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Granted {
+    /// Which one.
+    #[serde(flatten)]
+    pub fallback: Fallback,
+    /// The value of the header `Authorization` for its provider; absent where it needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<String>,
 }
 
 /// A budget or quota, and how it stands.
@@ -156,6 +190,9 @@ mod tests {
         assert_eq!(serde_json::to_value(&request).unwrap(), wire());
         for (pointer, name, value, fits) in [
             ("", "max_output_tokens", Value::Null, true),
+            ("", "fallbacks", json!([{"provider": "gemini", "model": "m"}]), true),
+            ("", "fallbacks", json!([{"provider": "gemini"}]), false),
+            ("", "fallbacks", json!([{"provider": "gemini", "model": "m", "key": "k"}]), false),
             ("/call", "org", Value::Null, true),
             ("/call", "plan", Value::Null, true),
             ("", "attempt", Value::Null, false),
@@ -190,12 +227,19 @@ mod tests {
         let reservation = Reservation {
             reservation: "5f0c.1".to_owned(),
             authorization: None,
+            fallbacks: Vec::new(),
             settle_within_s: 900,
             remaining: vec![budget.clone()],
         };
         assert_eq!(
             serde_json::to_value(&reservation).unwrap(),
             json!({"reservation": "5f0c.1", "settle_within_s": 900, "remaining": [budget_wire]}),
+        );
+        let fallback = Fallback { provider: "gemini".to_owned(), model: "m".to_owned() };
+        let granted = Granted { fallback, authorization: Some("Bearer k".to_owned()) };
+        assert_eq!(
+            serde_json::to_value(&granted).unwrap(),
+            json!({"provider": "gemini", "model": "m", "authorization": "Bearer k"}),
         );
         let problem = Problem::new(Code::BudgetExhausted, "nothing is left", "5f0c");
         let exhausted = serde_json::to_value(Exhausted { problem, budget }).unwrap();

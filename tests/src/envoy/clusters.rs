@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use reqwest::Url;
 use serde_json::{Value, json};
 
-use super::{ms, type_url};
+use super::{fallback::SECOND_PASS, ms, type_url};
 use crate::routes::Declaration;
 
 /// One cluster for each service, and one for each address that the filter calls: on Envoy a
@@ -28,6 +28,13 @@ pub(super) fn clusters(declaration: &Declaration, trusted: &Path) -> Result<Vec<
             let name = cluster_of(url)?;
             clusters.insert(name.clone(), cluster(&name, url, 2_000, trusted)?);
         }
+    }
+    if let Some(port) = declaration.second_pass()? {
+        let url = format!("http://127.0.0.1:{port}");
+        let mut second_pass = cluster(SECOND_PASS, &url, 2_000, trusted)?;
+        // However many calls a provider fails at once, each is tried at the next.
+        second_pass["circuit_breakers"] = json!({"thresholds": [{"max_retries": 1_000_000}]});
+        clusters.insert(SECOND_PASS.to_owned(), second_pass);
     }
     Ok(clusters.into_values().collect())
 }

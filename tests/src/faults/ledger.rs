@@ -103,6 +103,7 @@ impl Ledger {
             request_id: id.to_owned(),
             attempt: 1,
             call: call(),
+            fallbacks: Vec::new(),
             input_tokens: 1,
             max_output_tokens: Some(1),
             choices: 1,

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use super::{KONG_BIN, Setup, kong_conf, proxied, proxy_listen, waiting_room};
+use super::{KONG_BIN, Setup, kong_conf, loopback, proxied, proxy_listen};
 use crate::{
     artifacts::{self, Artifacts},
     process::Process,
@@ -42,11 +42,11 @@ impl Docker {
         let shared = run.path().join("kong-docker");
         std::fs::create_dir_all(&shared)?;
         std::fs::write(shared.join("kong.yml"), setup.routes)?;
-        std::fs::write(shared.join("waiting-room.conf"), waiting_room(setup.ports)?)?;
+        std::fs::write(shared.join("loopback.conf"), loopback(setup.ports)?)?;
         let mut overrides = vec![
             ("declarative_config", "/etc/kong/kong.yml".to_owned()),
             ("wasm_filters_path", "/filters".to_owned()),
-            ("nginx_http_include", "/etc/kong/waiting-room.conf".to_owned()),
+            ("nginx_http_include", "/etc/kong/loopback.conf".to_owned()),
             ("proxy_listen", proxy_listen(setup)),
             ("status_listen", format!("127.0.0.1:{}", setup.ports.status)),
             ("nginx_worker_processes", setup.workers.to_string()),

@@ -14,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{KONG_BIN, Setup, kong_conf, proxied, proxy_listen, text, waiting_room};
+use super::{KONG_BIN, Setup, kong_conf, loopback, proxied, proxy_listen, text};
 use crate::{
     answer,
     artifacts::{self, Artifacts},
@@ -41,12 +41,12 @@ impl Kong {
         let prefix = run.path().join("kong");
         fs::create_dir_all(&prefix)?;
         let declaration = run.write("kong.yml", setup.routes)?;
-        let waiting_room = run.write("waiting-room.conf", waiting_room(setup.ports)?)?;
+        let loopback = run.write("loopback.conf", loopback(setup.ports)?)?;
         let mut overrides = vec![
             ("prefix", text(&prefix)),
             ("declarative_config", text(&declaration)),
             ("wasm_filters_path", text(&artifacts.filters)),
-            ("nginx_http_include", text(&waiting_room)),
+            ("nginx_http_include", text(&loopback)),
             ("proxy_listen", proxy_listen(setup)),
             ("status_listen", format!("127.0.0.1:{}", setup.ports.status)),
             ("nginx_worker_processes", setup.workers.to_string()),

@@ -54,6 +54,7 @@ impl Places<'_> {
             ("DECK_KOMBI_AUDIENCE", PROJECT.to_owned()),
             ("DECK_KOMBI_ASSERTION_KEY", exchange.signing_key().to_owned()),
             ("DECK_KOMBI_WAIT_AT", format!("127.0.0.1:{}", ports.waiting_room)),
+            ("DECK_KOMBI_AI_FALLBACK_PORT", ports.fallback.to_string()),
             ("DECK_KOMBI_AI_PORT", ports.second_pass.to_string()),
             ("DECK_KOMBI_AI_OPENAI_URL", format!("{models}/v1")),
             ("DECK_KOMBI_AI_GEMINI_URL", format!("{models}/v1beta/openai")),

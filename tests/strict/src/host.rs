@@ -14,7 +14,7 @@ impl Host {
     pub const BOTH: [Self; 2] = [Self::Kong, Self::Envoy];
 }
 
-/// Where requests wait on Kong (`kong/waiting-room.conf`).
+/// Where requests wait on Kong (`kong/loopback.conf`).
 pub const WAITING_ROOM: &str = "127.0.0.1:8009";
 
 /// What an operator can choose.

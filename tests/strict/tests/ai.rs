@@ -7,7 +7,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use kombi_spec::{
-    header,
+    header::{AI_TRIED, AI_TRIES, AI_UNREACHED, AiTry},
     usage::{
         reserve::{self, ReserveRequest},
         settle::{self, EndReason, SettleRequest, Settlement, UsageSource},
@@ -62,13 +62,22 @@ impl Peers for Everybody {
         match call.path() {
             reserve::PATH | settle::PATH if book.down => Answer::failure(Failure::Connection),
             reserve::PATH => {
-                book.reserved.push(exchange::question(call));
+                let request: ReserveRequest = exchange::question(call);
+                let fallbacks: Vec<_> = request
+                    .fallbacks
+                    .iter()
+                    .map(|place| {
+                        json!({"provider": place.provider, "model": place.model,
+                               "authorization": format!("{PROVIDER_KEY}-{}", place.provider)})
+                    })
+                    .collect();
+                book.reserved.push(request);
                 book.down |= book.down_after_reserve;
                 if let Some((status, problem)) = &book.refuses {
                     return Answer::reply(*status, problem.to_string());
                 }
                 let reservation = json!({"reservation": "1", "authorization": PROVIDER_KEY,
-                    "settle_within_s": 900, "remaining": []});
+                    "fallbacks": fallbacks, "settle_within_s": 900, "remaining": []});
                 Answer::reply(200, reservation.to_string()).after(book.reserves_after_ms)
             }
             settle::PATH => {
@@ -100,7 +109,9 @@ impl Gateway {
             "name": "ai",
             "exchange": {"url": "http://exchange.internal:8080", "signing_key": SIGNING_KEY},
             "ai": {"path": "/ai/v1", "models": [
-                {"name": "small", "provider": "openai", "model": "gpt-4o-mini"}]},
+                {"name": "small", "provider": "openai", "model": "gpt-4o-mini"},
+                {"name": "many", "provider": "openai", "model": "gpt-4o", "fallbacks": [
+                    {"provider": "gemini", "model": "gemini-2.5-flash"}, {"provider": "ollama"}]}]},
         });
         if limits.is_array() {
             rules["limits"] = limits;
@@ -165,10 +176,10 @@ impl Gateway {
     }
 }
 
-/// The body as the provider gets it: on Kong the second pass changes it as the gate says.
-fn at_the_provider(upstream: &Seen) -> Value {
+/// The body as the provider of a try gets it: the second pass changes it as the gate says.
+fn at_the_provider(upstream: &Seen, names: AiTry) -> Value {
     let mut body = upstream.body.clone();
-    let edits = upstream.headers.text(header::AI_EDITS).unwrap_or_default();
+    let edits = upstream.headers.text(names.edits).unwrap_or_default();
     for edit in edits.split(',').rev().filter(|edit| !edit.is_empty()) {
         let (range, text) = edit.split_once(':').unwrap();
         let (start, end) = range.split_once('-').unwrap();
@@ -200,7 +211,7 @@ fn a_stream_is_reserved_sent_on_and_settled_with_the_providers_numbers() {
         assert_eq!(upstream.headers.text("x-kombi-sub"), None);
         assert_eq!(upstream.headers.text("x-kombi-ai-hides-usage"), Some("true"));
         assert_eq!(
-            at_the_provider(upstream),
+            at_the_provider(upstream, AI_TRIES[0]),
             json!({"stream_options": {"include_usage": true}, "model": "gpt-4o-mini",
                    "stream": true, "messages": []})
         );
@@ -231,6 +242,55 @@ fn a_stream_is_reserved_sent_on_and_settled_with_the_providers_numbers() {
         assert_eq!(metric(ended), Some(1));
         assert_eq!(metric(r#"ai_tokens_total_provider="openai"_kind="output""#), Some(4));
         assert_eq!(metric(r#"ai_settlements_total_result="ok""#), Some(1));
+    }
+}
+
+#[test]
+fn a_call_leaves_with_all_that_the_next_providers_need_and_each_try_is_settled() {
+    for host in Host::BOTH {
+        let mut gateway = Gateway::start(host);
+        let headers = [
+            ("content-type", "application/json"),
+            ("x-kong-upstream-latency", "7"),
+            ("x-envoy-upstream-service-time", "7"),
+            (AI_TRIED, "503 : - : 200"),
+        ];
+        let request = gateway.request(&json!({"model": "many", "messages": []}));
+        let outcome = gateway.node.send(request.answered(UpstreamAnswer {
+            status: 200,
+            headers: headers.into_iter().collect(),
+            chunks: vec![br#"{"usage":{"prompt_tokens":3,"completion_tokens":4}}"#.to_vec()],
+            client_leaves: false,
+        }));
+        let Outcome::Forwarded { upstream, response } = &outcome else { panic!("{outcome:?}") };
+        let expected = [
+            ("openai", PROVIDER_KEY.to_owned(), "gpt-4o"),
+            ("gemini", format!("{PROVIDER_KEY}-gemini"), "gemini-2.5-flash"),
+            ("ollama", format!("{PROVIDER_KEY}-ollama"), "many"),
+        ];
+        for (names, (provider, key, model)) in AI_TRIES.into_iter().zip(expected) {
+            assert_eq!(upstream.headers.text(names.provider), Some(provider));
+            assert_eq!(upstream.headers.text(names.authorization), Some(&*key));
+            assert_eq!(at_the_provider(upstream, names)["model"], model);
+        }
+        assert_eq!(response.headers.text(AI_TRIED), None);
+        assert_eq!(gateway.ledger.0.borrow().reserved.len(), 1);
+        let settled = gateway.settled(3);
+        let settled: Vec<_> = settled
+            .iter()
+            .map(|one| (one.attempt, &*one.call.provider, one.end_reason, one.usage.output))
+            .collect();
+        assert_eq!(
+            settled,
+            [
+                (3, "ollama", EndReason::Completed, 4),
+                (1, "openai", EndReason::ProviderError, 0),
+                (2, "gemini", EndReason::ProviderError, 0),
+            ]
+        );
+        let traces = gateway.node.take_logs();
+        let traces = traces.iter().filter(|line| line.text.contains(trace::MARK)).count();
+        assert_eq!(traces, 3, "the gateway's log has them, too");
     }
 }
 
@@ -386,13 +446,15 @@ fn what_cannot_be_a_call_is_refused_in_the_clients_language_and_reserves_nothing
 fn a_provider_that_fails_costs_nothing() {
     for host in Host::BOTH {
         let mut gateway = Gateway::start(host);
-        for (reached, reason) in
-            [(true, EndReason::ProviderError), (false, EndReason::ProviderUnreachable)]
-        {
+        // On Kong the latency is there also where nobody was reached.
+        let latency = ("x-kong-upstream-latency", "7");
+        for (more, reason) in [
+            (&[latency][..], EndReason::ProviderError),
+            (&[], EndReason::ProviderUnreachable),
+            (&[latency, (AI_UNREACHED, "true")], EndReason::ProviderUnreachable),
+        ] {
             let mut headers = vec![("content-type", "application/json")];
-            if reached {
-                headers.push(("x-kong-upstream-latency", "7"));
-            }
+            headers.extend(more);
             let request = gateway.request(&json!({"model": "small"})).answered(UpstreamAnswer {
                 status: 503,
                 headers: headers.into_iter().collect(),

@@ -144,8 +144,8 @@ impl Edits {
     }
 
     /// The body with these changes; `None` if it is not the body that they were made for.
-    #[must_use]
-    pub fn apply(&self, body: &[u8]) -> Option<Vec<u8>> {
+    #[cfg(test)]
+    pub(super) fn apply(&self, body: &[u8]) -> Option<Vec<u8>> {
         let longer: usize = self.0.iter().map(|edit| edit.text.len()).sum();
         let mut changed = Vec::with_capacity(body.len().saturating_add(longer));
         let mut from = 0;

@@ -1,23 +1,25 @@
 //! One call of a model on its way: from the request's head to the last byte of the answer.
 
-use std::{fmt, time::Duration};
+use std::{iter, time::Duration};
 
 use kombi_spec::{
     code::Code,
     problem::Problem,
     usage::{
         self, Endpoint,
-        reserve::{self, Exhausted, Reservation, ReserveRequest},
+        reserve::{self, Exhausted, Fallback, Reservation, ReserveRequest},
+        settle::Settlement,
     },
 };
 
 use super::{
     Rules,
     answer::Passes,
-    ask::{Ask, Edits},
+    ask::Ask,
+    departure::{Candidate, Departure},
     health::Health,
     models::Allowed,
-    outcome::{ATTEMPT, Sent},
+    outcome::{FIRST_ATTEMPT, Sent},
     service::Service,
 };
 use crate::{
@@ -37,8 +39,6 @@ pub enum Entered {
 /// What comes after the request's body.
 #[derive(Debug)]
 pub struct Prepared {
-    /// How the body changes for the provider.
-    pub edits: Edits,
     /// The tokens that the call may use, estimated.
     pub tokens: u64,
     /// What to do with it.
@@ -54,28 +54,6 @@ pub enum Then {
     Send(Departure),
 }
 
-/// How a call leaves for its provider.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Departure {
-    /// The provider's name.
-    pub provider: String,
-    /// The value of `Authorization`; empty where the provider needs none.
-    pub authorization: String,
-    /// Whether usage was asked for in the client's place.
-    pub hides_usage: bool,
-}
-
-/// The client's headers that go to a provider. Without `Accept-Encoding`, because what is
-/// compressed could not be counted.
-pub const KEPT_HEADERS: &[&str] = &["accept", "content-type", "content-length"];
-
-/// Tells where to, and not the key.
-impl fmt::Debug for Departure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "to {}", self.provider)
-    }
-}
-
 /// The head of a provider's answer.
 #[derive(Debug, Clone, Copy)]
 pub struct AnswerHead<'a> {
@@ -87,6 +65,8 @@ pub struct AnswerHead<'a> {
     pub content_encoding: Option<&'a [u8]>,
     /// The provider's id of the request.
     pub request_id: Option<&'a [u8]>,
+    /// The status of each try, with colons in between; the last is that of this answer.
+    pub tried: Option<&'a [u8]>,
     /// Whether the answer is the provider's; otherwise the gateway made it, because there was
     /// none.
     pub from_provider: bool,
@@ -117,7 +97,7 @@ enum Stage {
     /// The body is awaited.
     Body,
     /// The exchange's word is awaited.
-    Reserving { sent: Box<Sent>, without_ledger: bool },
+    Reserving { sent: Box<Sent>, candidates: Vec<Candidate>, without_ledger: bool },
     /// It has left.
     Under(Box<Sent>),
     /// It did not leave, and nothing is to be said of it.
@@ -168,20 +148,30 @@ impl Conversation {
         let ask = Ask::read(self.endpoint, body)?;
         let avoids = |provider: &str, model: &str| health.avoids(provider, model, now);
         let allowed = rules.models.find_but(&ask.model, self.call.plan.as_deref(), avoids)?;
-        let edits = ask.edits(allowed.model);
+        let candidates: Vec<_> = iter::once(&allowed.first)
+            .chain(&allowed.fallbacks)
+            .map(|place| Candidate {
+                place: Fallback {
+                    provider: place.provider.to_owned(),
+                    model: place.model.to_owned(),
+                },
+                edits: ask.edits(place.model),
+            })
+            .collect();
         let sent = Box::new(Sent::new(self.call(&ask, &allowed), &ask, now));
         let tokens = ask.tokens();
         if !rules.ledger {
-            let then = Then::Send(self.depart(sent, String::new(), now));
-            return Ok(Prepared { edits, tokens, then });
+            let then = Then::Send(self.depart(sent, candidates, None, now));
+            return Ok(Prepared { tokens, then });
         }
         let exchange = exchange.ok_or_else(|| {
             Refusal::new(Code::ConfigurationInvalid, "a ledger needs an exchange")
         })?;
         let request = ReserveRequest {
             request_id: self.call.request_id.clone(),
-            attempt: ATTEMPT,
+            attempt: FIRST_ATTEMPT,
             call: sent.call.clone(),
+            fallbacks: candidates.iter().skip(1).map(|one| one.place.clone()).collect(),
             input_tokens: ask.input_tokens,
             max_output_tokens: ask.max_output,
             choices: ask.choices,
@@ -190,24 +180,26 @@ impl Conversation {
             .ok()
             .and_then(|question| exchange.ask(reserve::PATH, &question, &self.call.request_id, now))
             .ok_or_else(|| unavailable().because(Some("the call could not be signed")))?;
-        self.stage = Stage::Reserving { sent, without_ledger: allowed.without_ledger };
-        Ok(Prepared { edits, tokens, then: Then::Reserve(reserve) })
+        self.stage = Stage::Reserving { sent, candidates, without_ledger: allowed.without_ledger };
+        Ok(Prepared { tokens, then: Then::Reserve(reserve) })
     }
 
     /// The exchange has answered, or did not.
     pub fn reserved(&mut self, outcome: HttpOutcome, now: UnixTime) -> Result<Departure, Refusal> {
-        let Stage::Reserving { sent, without_ledger } =
+        let Stage::Reserving { sent, candidates, without_ledger } =
             std::mem::replace(&mut self.stage, Stage::Over)
         else {
             return Err(unavailable().because(Some("an answer to no question")));
         };
         match judge(outcome) {
-            Word::Granted(authorization) => Ok(self.depart(sent, authorization, now)),
+            Word::Granted(reservation) => {
+                Ok(self.depart(sent, candidates, Some(&*reservation), now))
+            }
             Word::Refused(refusal) => Err(refusal),
-            Word::None(_) if without_ledger => Ok(self.depart(sent, String::new(), now)),
+            Word::None(_) if without_ledger => Ok(self.depart(sent, candidates, None, now)),
             Word::None(cause) => {
                 // It may have been reserved all the same.
-                self.stage = Stage::Reserving { sent, without_ledger };
+                self.stage = Stage::Reserving { sent, candidates, without_ledger };
                 Err(unavailable().because(Some(cause)))
             }
         }
@@ -230,31 +222,33 @@ impl Conversation {
     }
 
     /// What the call used, once the answer has told all that it will: before the client gets the last
-    /// of it, so that no whole answer is lost with the worker.
-    pub fn complete(&mut self, now: UnixTime) -> Option<usage::settle::Settlement> {
-        let Stage::Under(sent) = &mut self.stage else { return None };
+    /// of it, so that no whole answer is lost with the worker. What the try used that answered comes
+    /// first; those before it, which used nothing, follow.
+    pub fn complete(&mut self, now: UnixTime) -> Vec<Settlement> {
+        let Stage::Under(sent) = &mut self.stage else { return Vec::new() };
         if sent.settled || !sent.is_over() {
-            return None;
+            return Vec::new();
         }
         sent.settled = true;
-        Some(sent.settle(&self.call.request_id, now))
+        sent.settle(&self.call.request_id, now)
     }
 
     /// What the ledger is to be told if this worker dies before the call has left.
     #[must_use]
-    pub fn unless_it_leaves(&self, now: UnixTime) -> Option<usage::settle::Settlement> {
+    pub fn unless_it_leaves(&self, now: UnixTime) -> Option<Settlement> {
         match &self.stage {
             Stage::Reserving { sent, .. } => Some(sent.not_sent(&self.call.request_id, now)),
             _ => None,
         }
     }
 
-    /// The request is over, whatever became of it. What it used, if that was not said already.
-    pub fn end(&mut self, now: UnixTime) -> Option<usage::settle::Settlement> {
+    /// The request is over, whatever became of it. What it used, as [`Self::complete`] tells it, if
+    /// that was not said already.
+    pub fn end(&mut self, now: UnixTime) -> Vec<Settlement> {
         match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Reserving { sent, .. } => Some(sent.not_sent(&self.call.request_id, now)),
-            Stage::Under(sent) if !sent.settled => Some(sent.settle(&self.call.request_id, now)),
-            _ => None,
+            Stage::Reserving { sent, .. } => vec![sent.not_sent(&self.call.request_id, now)],
+            Stage::Under(sent) if !sent.settled => sent.settle(&self.call.request_id, now),
+            _ => Vec::new(),
         }
     }
 
@@ -263,21 +257,23 @@ impl Conversation {
             subject: self.call.subject.clone(),
             org: self.call.org.clone(),
             plan: allowed.plan.map(str::to_owned).or_else(|| self.call.plan.clone()),
-            provider: allowed.provider.to_owned(),
-            model: allowed.model.to_owned(),
+            provider: allowed.first.provider.to_owned(),
+            model: allowed.first.model.to_owned(),
             endpoint: self.endpoint,
             stream: ask.stream,
             route: self.call.route.clone(),
         }
     }
 
-    fn depart(&mut self, mut sent: Box<Sent>, authorization: String, now: UnixTime) -> Departure {
-        let departure = Departure {
-            provider: sent.call.provider.clone(),
-            authorization,
-            hides_usage: sent.forced,
-        };
-        sent.at = now;
+    fn depart(
+        &mut self,
+        mut sent: Box<Sent>,
+        candidates: Vec<Candidate>,
+        reservation: Option<&Reservation>,
+        now: UnixTime,
+    ) -> Departure {
+        let (departure, places) = Departure::to(candidates, reservation, sent.forced);
+        (sent.at, sent.places) = (now, places);
         self.stage = Stage::Under(sent);
         departure
     }
@@ -285,8 +281,8 @@ impl Conversation {
 
 /// What the exchange says.
 enum Word {
-    /// The call may leave, with this `Authorization`.
-    Granted(String),
+    /// The call may leave.
+    Granted(Box<Reservation>),
     /// It must not.
     Refused(Refusal),
     /// Nothing that could be understood.
@@ -300,7 +296,7 @@ fn judge(outcome: HttpOutcome) -> Word {
     };
     if status == 200 {
         return match serde_json::from_slice::<Reservation>(&body) {
-            Ok(reservation) => Word::Granted(reservation.authorization.unwrap_or_default()),
+            Ok(reservation) => Word::Granted(Box::new(reservation)),
             // The error could quote the key.
             Err(_) => Word::None("the reservation could not be read".to_owned()),
         };

@@ -37,7 +37,8 @@ impl Health {
             EndReason::ProviderUnreachable => true,
             // What else it says is about the request, and another would say the same.
             EndReason::ProviderError => match settlement.status {
-                Some(429 | 500..) => true,
+                // Where no status is told, the call went on to another provider because of it.
+                None | Some(429 | 500..) => true,
                 _ => return,
             },
             _ => return,
@@ -73,6 +74,7 @@ mod tests {
             (EndReason::ProviderUnreachable, None, true),
             (EndReason::ProviderError, Some(429), true),
             (EndReason::ProviderError, Some(503), true),
+            (EndReason::ProviderError, None, true),
             (EndReason::ProviderError, Some(400), false),
             (EndReason::ClientLeft, Some(200), false),
             (EndReason::NotSent, None, false),

@@ -1,7 +1,10 @@
 //! What became of a call, as the ledger wants to know it.
 
+use std::iter;
+
 use kombi_spec::usage::{
     Call, MAX_TOKENS,
+    reserve::Fallback,
     settle::{
         EndReason, MAX_PROVIDER_REQUEST_ID_BYTES, MAX_TIME_MS, Settlement, Tokens, UsageSource,
     },
@@ -15,13 +18,16 @@ use super::{
 };
 use crate::time::UnixTime;
 
-/// The only attempt of a request: the gate sends it once, and a second try is the client's.
-pub(super) const ATTEMPT: u32 = 1;
+/// The attempt that a call is reserved as. The tries after it, at other providers, follow it.
+pub(super) const FIRST_ATTEMPT: u32 = 1;
 
 /// A call that has left, or is about to.
 #[derive(Debug)]
 pub(super) struct Sent {
+    /// The call, at its first provider.
     pub(super) call: Call,
+    /// Where it can go to, in this order; the first is that of the call.
+    pub(super) places: Vec<Fallback>,
     /// When it left.
     pub(super) at: UnixTime,
     /// Whether usage was asked for in the client's place.
@@ -38,6 +44,8 @@ pub(super) struct Sent {
 struct Arriving {
     status: u16,
     from_provider: bool,
+    /// The statuses of the tries before this one, where they are told.
+    failed: Vec<Option<u16>>,
     request_id: Option<String>,
     answer: Answer,
     first_byte_at: Option<UnixTime>,
@@ -48,6 +56,7 @@ impl Sent {
     pub(super) fn new(call: Call, ask: &Ask, now: UnixTime) -> Self {
         Self {
             call,
+            places: Vec::new(),
             at: now,
             forced: ask.forces_usage(),
             settled: false,
@@ -63,9 +72,12 @@ impl Sent {
             (true, false) => Hides::Before,
         };
         let answer = Answer::begin(head.content_type, head.content_encoding, hides);
+        let mut failed = head.tried.map(failed).unwrap_or_default();
+        failed.truncate(self.places.len().saturating_sub(1));
         self.answer = Some(Arriving {
             status: head.status,
             from_provider: head.from_provider,
+            failed,
             request_id: head.request_id.and_then(readable),
             answer,
             first_byte_at: None,
@@ -92,7 +104,7 @@ impl Sent {
     pub(super) fn not_sent(&self, request_id: &str, now: UnixTime) -> Settlement {
         Settlement {
             request_id: request_id.to_owned(),
-            attempt: ATTEMPT,
+            attempt: FIRST_ATTEMPT,
             call: self.call.clone(),
             sent_at: now.as_secs(),
             usage: Tokens::default(),
@@ -105,8 +117,34 @@ impl Sent {
         }
     }
 
-    /// The settlement of a call that left, and has ended.
-    pub(super) fn settle(&self, request_id: &str, now: UnixTime) -> Settlement {
+    /// The settlements of a call that left, and has ended: of the try that answered, and then of
+    /// those before it. What was reserved for all of them is free with the first try's, so it comes
+    /// when the ledger has what was used.
+    pub(super) fn settle(&self, request_id: &str, now: UnixTime) -> Vec<Settlement> {
+        let failed = self.answer.as_ref().map_or(&[][..], |arriving| &arriving.failed);
+        let before = failed.iter().enumerate().map(|(index, status)| {
+            let (attempt, call) = self.attempt(index);
+            let (end_reason, status) = (EndReason::ProviderError, *status);
+            let nothing = self.not_sent(request_id, self.at);
+            Settlement { attempt, call, end_reason, status, ..nothing }
+        });
+        iter::once(self.settle_last(failed.len(), request_id, now)).chain(before).collect()
+    }
+
+    /// The number of the attempt that is `index` tries after the first, and the call as it went to
+    /// that place.
+    fn attempt(&self, index: usize) -> (u32, Call) {
+        let mut call = self.call.clone();
+        if let Some(place) = self.places.get(index) {
+            call.provider.clone_from(&place.provider);
+            call.model.clone_from(&place.model);
+        }
+        (FIRST_ATTEMPT.saturating_add(u32::try_from(index).unwrap_or_default()), call)
+    }
+
+    /// What became of the last try, which is `index` after the first.
+    fn settle_last(&self, index: usize, request_id: &str, now: UnixTime) -> Settlement {
+        let (attempt, call) = self.attempt(index);
         let answer = self.answer.as_ref();
         let told = answer.map(|arriving| arriving.answer.told()).unwrap_or_default();
         let end_reason = end_reason(answer, &told, self.call.stream);
@@ -117,8 +155,8 @@ impl Sent {
         let of_body = || told.id.as_deref().and_then(|id| readable(id.as_bytes()));
         Settlement {
             request_id: request_id.to_owned(),
-            attempt: ATTEMPT,
-            call: self.call.clone(),
+            attempt,
+            call,
             sent_at: self.at.as_secs(),
             usage,
             usage_source,
@@ -135,6 +173,17 @@ impl Arriving {
     fn is_over(&self) -> bool {
         self.ended || self.answer.is_over()
     }
+}
+
+/// How the tries before the last have failed, by the statuses of all.
+fn failed(tried: &[u8]) -> Vec<Option<u16>> {
+    let status = |text: &[u8]| {
+        let status = std::str::from_utf8(text.trim_ascii()).ok()?.parse().ok()?;
+        (100..=999).contains(&status).then_some(status)
+    };
+    let mut statuses: Vec<_> = tried.split(|byte| *byte == b':').map(status).collect();
+    statuses.pop();
+    statuses
 }
 
 fn end_reason(answer: Option<&Arriving>, told: &Told, stream: bool) -> EndReason {

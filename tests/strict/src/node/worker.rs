@@ -265,7 +265,7 @@ impl Node {
         self.scheduled.push(Scheduled { due_ms: call.made_at_ms + after_ms, call, delivery });
     }
 
-    /// The server of `kong/waiting-room.conf` takes a moment to answer.
+    /// The server of `kong/loopback.conf` takes a moment to answer.
     fn answered_by_host(&self, call: &Call) -> Option<Answer> {
         (self.host == Host::Kong && call.target == WAITING_ROOM)
             .then(|| Answer::reply(204, "").after(25))

@@ -3,11 +3,16 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    ai::models::{Entry, Models, Pattern, Plan, Plans, Target},
+    ai::{
+        departure::Way,
+        models::{Entry, Models, Pattern, Plan, Plans, Target},
+    },
     assertion::SigningKey,
     config::HttpUrl,
     exchange::asked,
 };
+
+mod fallback;
 
 const KEY: &str = "Bearer sk-canary";
 
@@ -79,9 +84,6 @@ fn reserving(plan: &str, stream: bool) -> (Box<Conversation>, HttpCall) {
     let prepared = conversation
         .read(&rules(true), Some(&exchange()), &Health::default(), &body(stream), at(0))
         .unwrap();
-    let changed = prepared.edits.apply(&body(stream)).unwrap();
-    let sent: Value = serde_json::from_slice(&changed).unwrap();
-    assert_eq!(sent["model"], "gpt-4o-mini");
     let Then::Reserve(call) = prepared.then else { panic!("nothing was reserved") };
     (conversation, call)
 }
@@ -101,8 +103,22 @@ fn granted() -> HttpOutcome {
 fn under_way(stream: bool) -> Box<Conversation> {
     let (mut conversation, _) = reserving("pro", stream);
     let departure = conversation.reserved(granted(), at(10)).unwrap();
-    assert_eq!((departure.provider.as_str(), departure.authorization.as_str()), ("openai", KEY));
+    let [way] = &departure.ways[..] else { panic!("{departure:?}") };
+    assert_eq!((way.provider.as_str(), way.authorization.as_str()), ("openai", KEY));
+    assert_eq!(changed(way, stream)["model"], "gpt-4o-mini");
     conversation
+}
+
+/// The body as the provider gets it.
+fn changed(way: &Way, stream: bool) -> Value {
+    serde_json::from_slice(&way.edits.apply(&body(stream)).unwrap()).unwrap()
+}
+
+/// How the call ended, whose first try was its last.
+fn ended(conversation: &mut Conversation, ms: u64) -> Option<Settlement> {
+    let mut settlements = conversation.end(at(ms));
+    assert!(settlements.len() <= 1, "{settlements:?}");
+    settlements.pop()
 }
 
 fn head(status: u16, content_type: &str) -> AnswerHead<'_> {
@@ -111,6 +127,7 @@ fn head(status: u16, content_type: &str) -> AnswerHead<'_> {
         content_type: content_type.as_bytes(),
         content_encoding: None,
         request_id: Some(b"req_1"),
+        tried: None,
         from_provider: true,
         changeable: true,
     }
@@ -144,7 +161,7 @@ fn a_finished_stream_is_settled_with_the_providers_numbers() {
     };
     assert!(!String::from_utf8(passed).unwrap().contains("prompt_tokens"));
     let _ = conversation.pass(b"", true, at(200));
-    let settlement = conversation.end(at(210)).unwrap();
+    let settlement = ended(&mut conversation, 210).unwrap();
     let expected = Settlement {
         request_id: "r1".to_owned(),
         attempt: 1,
@@ -159,7 +176,7 @@ fn a_finished_stream_is_settled_with_the_providers_numbers() {
         duration_ms: 200,
     };
     assert_eq!(settlement, expected);
-    assert!(conversation.end(at(220)).is_none(), "it settles once");
+    assert!(conversation.end(at(220)).is_empty(), "it settles once");
 }
 
 #[test]
@@ -179,13 +196,13 @@ fn what_an_answer_has_told_is_settled_before_the_client_has_all_of_it() {
             let _ = conversation.pass(chunk.as_bytes(), false, at(at_ms));
             settled.push(conversation.complete(at(at_ms)));
         }
-        let last = settled.pop().unwrap().unwrap();
-        assert!(settled.iter().all(Option::is_none), "{settled:?}");
+        let last = settled.pop().unwrap().pop().unwrap();
+        assert!(settled.iter().all(Vec::is_empty), "{settled:?}");
         assert_eq!((last.usage.input, last.usage.output), (3, 4), "{media_type}");
         assert_eq!(last.usage_source, UsageSource::Provider);
         assert_eq!(last.end_reason, EndReason::Completed);
         assert_eq!(conversation.pass(b"rest", true, at(200)), Passes::AsItIs);
-        assert!(conversation.complete(at(200)).is_none() && conversation.end(at(201)).is_none());
+        assert!(conversation.complete(at(200)).is_empty() && conversation.end(at(201)).is_empty());
     }
 }
 
@@ -210,7 +227,7 @@ fn settled(head: Option<AnswerHead<'_>>, chunks: &[&str], ends: bool) -> Settlem
     if ends {
         let _ = conversation.pass(b"", true, at(30));
     }
-    conversation.end(at(40)).unwrap()
+    ended(&mut conversation, 40).unwrap()
 }
 
 #[test]
@@ -271,7 +288,7 @@ fn what_the_exchange_refuses_does_not_leave() {
         let refusal =
             conversation.reserved(answer(code.status(), &problem(code)), at(1)).unwrap_err();
         assert_eq!(refusal.code, code);
-        assert!(conversation.end(at(2)).is_none(), "nothing was reserved");
+        assert!(conversation.end(at(2)).is_empty(), "nothing was reserved");
     }
     let mut exhausted = problem(Code::QuotaExhausted);
     exhausted["budget"] = json!({"scope": "person", "unit": "tokens", "period": "day",
@@ -296,21 +313,21 @@ fn without_the_exchange_a_call_leaves_only_if_its_plan_says_so() {
         let (mut conversation, _) = reserving("pro", false);
         let refusal = conversation.reserved(silence, at(1)).unwrap_err();
         assert_eq!(refusal.code, Code::UsageUnavailable);
-        let settlement = conversation.end(at(2)).unwrap();
+        let settlement = ended(&mut conversation, 2).unwrap();
         assert_eq!(settlement.end_reason, EndReason::NotSent, "it may have been reserved");
     }
     for silence in silences() {
         let (mut conversation, _) = reserving("local", false);
-        assert_eq!(conversation.reserved(silence, at(1)).unwrap().authorization, "");
-        assert_eq!(conversation.end(at(2)).unwrap().end_reason, EndReason::ClientLeft);
+        assert_eq!(conversation.reserved(silence, at(1)).unwrap().ways[0].authorization, "");
+        assert_eq!(ended(&mut conversation, 2).unwrap().end_reason, EndReason::ClientLeft);
     }
 }
 
 #[test]
 fn a_client_that_leaves_before_the_exchange_answers_has_sent_nothing() {
     let (mut conversation, _) = reserving("pro", false);
-    assert_eq!(conversation.end(at(2)).unwrap().end_reason, EndReason::NotSent);
-    assert!(begin("pro", true).end(at(2)).is_none(), "nor one that sent no body");
+    assert_eq!(ended(&mut conversation, 2).unwrap().end_reason, EndReason::NotSent);
+    assert!(begin("pro", true).end(at(2)).is_empty(), "nor one that sent no body");
 }
 
 #[test]
@@ -319,8 +336,8 @@ fn without_a_ledger_calls_leave_at_once() {
     let prepared =
         conversation.read(&rules(false), None, &Health::default(), &body(false), at(0)).unwrap();
     let Then::Send(departure) = prepared.then else { panic!("the call waits") };
-    assert_eq!(departure.authorization, "");
-    assert_eq!(conversation.end(at(1)).unwrap().end_reason, EndReason::ClientLeft);
+    assert_eq!(departure.ways[0].authorization, "");
+    assert_eq!(ended(&mut conversation, 1).unwrap().end_reason, EndReason::ClientLeft);
 }
 
 #[test]
@@ -341,7 +358,7 @@ fn after_a_failure_the_next_call_goes_to_the_next_provider() {
     assert_eq!(provider, "openai");
     conversation.reserved(granted(), at(1)).unwrap();
     conversation.answered(&head(429, "application/json"));
-    health.note(&conversation.end(at(2)).unwrap(), at(2));
+    health.note(&ended(&mut conversation, 2).unwrap(), at(2));
     let (_, provider, model) = reserving(&health, 3);
     assert_eq!((provider.as_str(), model.as_str()), ("ollama", "llama3"));
     assert_eq!(reserving(&health, 20_000).1, "openai", "it gets another chance");

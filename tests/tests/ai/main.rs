@@ -22,6 +22,17 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
+mod fallback;
+
+use fallback::{
+    a_provider_that_failed_is_left_out_for_a_while,
+    the_body_is_changed_for_the_provider_that_answers,
+    what_a_provider_fails_the_next_one_answers_in_the_same_request,
+    what_another_would_not_answer_either_and_what_has_begun_is_not_tried_again,
+    where_all_fail_the_client_is_told_of_the_last,
+    who_has_no_ledger_is_answered_by_the_next_provider_too,
+};
+
 macro_rules! trials {
     ($($name:ident),* $(,)?) => { vec![$(Trial::test(stringify!($name), || {
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on($name());
@@ -41,7 +52,6 @@ fn main() {
         vercels_ai_sdk_works,
         a_provider_gets_nothing_of_the_clients_that_was_not_meant_for_it,
         the_providers_routes_cannot_be_reached_from_outside,
-        after_a_provider_failed_the_next_call_goes_to_the_next_one,
         every_call_is_a_row_with_the_providers_numbers_and_no_key,
         who_hosts_everything_alone_needs_no_ledger,
         a_stream_arrives_event_by_event,
@@ -50,6 +60,12 @@ fn main() {
         a_provider_that_fails_in_the_middle_has_a_row_that_says_how,
         tokens_that_a_call_did_not_use_come_back,
         who_calls_while_the_ledger_is_away_is_told_so,
+        what_a_provider_fails_the_next_one_answers_in_the_same_request,
+        the_body_is_changed_for_the_provider_that_answers,
+        where_all_fail_the_client_is_told_of_the_last,
+        what_another_would_not_answer_either_and_what_has_begun_is_not_tried_again,
+        a_provider_that_failed_is_left_out_for_a_while,
+        who_has_no_ledger_is_answered_by_the_next_provider_too,
     ];
     let trials = trials.into_iter().map(|trial| trial.with_ignored_flag(missing.is_some()));
     libtest_mimic::run(&arguments, trials.collect()).exit();
@@ -160,21 +176,6 @@ async fn every_call_is_a_row_with_the_providers_numbers_and_no_key() {
     assert_eq!((&row["provider"], &row["model"]), (&json!("openai"), &json!("gpt-4o")));
     assert_eq!((&row["input_tokens"], &row["output_tokens"]), (&json!(38), &json!(20)), "{report}");
     assert!(!stack.logs().contains(ai::PROVIDER_KEY), "the key is in a log");
-}
-
-async fn after_a_provider_failed_the_next_call_goes_to_the_next_one() {
-    let (stack, _, token) = stack().await;
-    for (content, status) in [("please break", 500), ("hello", 200)] {
-        let mut body = chat(content);
-        body["model"] = "small".into();
-        // On the same connection, so to the same worker: what it saw, the others do not know.
-        let request = stack.post("/ai/v1/chat/completions").bearer_auth(&token).json(&body);
-        assert_eq!(Answer::to(request).await.unwrap().status, status);
-    }
-    let seen = stack.providers().unwrap().requests().await.unwrap();
-    let paths: Vec<_> = seen.iter().map(|request| &request["path"]).collect();
-    assert_eq!(paths, ["/v1/chat/completions", "/v1beta/openai/chat/completions"], "{seen:?}");
-    assert!(seen.last().unwrap().to_string().contains("gemini-2.5-flash"), "{seen:?}");
 }
 
 /// What a client reads of a stream: the data of its events.
