@@ -234,6 +234,10 @@ impl Storm {
             }
             98 => {
                 self.note("reload".to_owned());
+                if self.node.calls_under_way() > 0 {
+                    // Whoever fetched is gone without a word, and nobody else does meanwhile.
+                    self.trouble(false);
+                }
                 self.node.reload();
                 self.has_key.fill(None);
                 for sent in &mut self.sent {
