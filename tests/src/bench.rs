@@ -23,16 +23,19 @@ use crate::{
 pub mod ai;
 mod backend;
 mod case;
+mod chart;
 mod compare;
 pub(crate) mod cpu;
 pub mod exchange;
 mod load;
 mod native;
+pub mod page;
 mod report;
 mod rounds;
 mod routes;
 mod tokens;
 mod trial;
+mod verdict;
 
 /// How to measure.
 #[derive(Debug, Clone, Args)]

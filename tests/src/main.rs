@@ -31,6 +31,8 @@ enum Command {
     AiBench(bench::ai::Settings),
     /// Measures what a login through gate and exchange costs, and what the exchange takes in a second.
     ExchangeBench(bench::exchange::Settings),
+    /// Runs all benches, one after the other, and writes a page with charts.
+    Report(bench::page::Settings),
     /// Shows a limit that several gateways share, under more requests than it allows, and says
     /// whether it held.
     Limits(limits::Settings),
@@ -60,6 +62,7 @@ async fn main() -> ExitCode {
         Command::ExchangeBench(settings) => {
             bench::exchange::run(settings, options.host).await.map(|()| true)
         }
+        Command::Report(settings) => bench::page::run(settings, options.host).await.map(|()| true),
         Command::Limits(settings) => limits::run(settings, options.host).await,
         Command::Flood(settings) => flood::run(settings, options).await,
         Command::Ledger(settings) => ledger::run(settings, options.host).await,

@@ -4,7 +4,14 @@ use std::{fmt, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{Settings, load::Took};
+use super::{
+    super::{
+        chart::{Bar, Chart},
+        verdict::Verdict,
+    },
+    Settings,
+    load::Took,
+};
 use crate::{host::HostKind, statistics::quantile};
 
 /// Largest median that may be added, beyond one durable commit.
@@ -133,6 +140,27 @@ impl Report {
                 None,
             ),
         ]
+    }
+
+    /// What was wanted, and what was found.
+    pub(in crate::bench) fn verdicts(&self) -> Vec<Verdict> {
+        let timed = |line: Line| {
+            let what = format!("added to a call of a model, ms: {}", line.what);
+            Some(Verdict::at_most(what, line.added, line.most?))
+        };
+        let [plain, gated] = self.grown_mb;
+        let grown = format!("memory added after {} streams, MB", self.settings.streams);
+        let memory = Verdict::at_most(grown, gated - plain, MOST_GROWN_MB);
+        self.lines().into_iter().filter_map(timed).chain([memory]).collect()
+    }
+
+    /// Each time, without the filter and with it.
+    pub(in crate::bench) fn chart(&self) -> Chart {
+        let bars = self.lines().into_iter().flat_map(|Line { what, plain, gated, .. }| {
+            [(format!("{what}, without"), plain, false), (what.to_owned(), gated, true)]
+                .map(|(label, value, own)| Bar { label, value, own })
+        });
+        Chart { title: "A call of a model, ms", bars: bars.collect() }
     }
 
     /// As `--json` prints it.
