@@ -220,7 +220,9 @@ impl Storm {
             }
             86..=90 => self.leave(),
             91..=92 => {
-                let ms = self.rng.u64(0..1_500);
+                // Two fetches, each of two documents, end while a request waits: somebody else's unknown
+                // key may cause the second.
+                let ms = self.rng.u64(0..1_000);
                 self.note(format!("the issuer takes {ms} ms"));
                 self.issuer.delay(ms);
             }
